@@ -1,1 +1,3 @@
-//! shell
+//! crmsync: the shell around `crmsync-core`. Code map and invariants; ARCHITECTURE.md has the story.
+
+pub mod provider;

@@ -1,2 +1,2 @@
 //! sandbox
-fn main(){}
+fn main() {}

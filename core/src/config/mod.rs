@@ -1,0 +1,5 @@
+//! Configuration: text in, settings out.
+
+pub mod settings;
+
+pub use settings::Settings;
