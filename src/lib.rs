@@ -1,4 +1,5 @@
 //! crmsync: the shell around `crmsync-core`. Code map and invariants; ARCHITECTURE.md has the story.
 
 pub mod control;
+pub mod daemon;
 pub mod provider;

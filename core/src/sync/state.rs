@@ -403,4 +403,23 @@ impl ObjectState {
         self.gone = false;
         new
     }
+
+    /// These fields have a column without current values (it is new, or its type moved): they are
+    /// filled for the rows that are here already.
+    pub fn fill_again(&mut self, fields: &[String]) {
+        let known: Vec<&String> = fields
+            .iter()
+            .filter(|f| self.fields.iter().any(|k| k.eq_ignore_ascii_case(f)))
+            .collect();
+        if known.is_empty() || matches!(self.phase, Phase::Load { after: None, .. }) {
+            return;
+        }
+        let fill = self.fill.get_or_insert(Fill { fields: Vec::new(), after: None });
+        for field in known {
+            if !fill.fields.contains(field) {
+                fill.fields.push(field.clone());
+                fill.after = None;
+            }
+        }
+    }
 }
