@@ -5,6 +5,7 @@
 //! replica keep it as JSON.
 
 mod batch;
+mod concern;
 mod fault;
 mod identity;
 mod name;
@@ -15,6 +16,7 @@ mod spec;
 mod task;
 
 pub use batch::{Batch, BatchBuilder, BatchFacts};
+pub use concern::Concern;
 pub use fault::{Fault, Problem, Reason};
 pub use identity::{Check, CheckOutcome, Identity};
 pub use name::{ConnectionName, NameError};
