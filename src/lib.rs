@@ -1,3 +1,5 @@
 //! crmsync: the shell around `crmsync-core`. Code map and invariants; ARCHITECTURE.md has the story.
 
+pub mod mail;
 pub mod provider;
+pub mod store;
