@@ -2,4 +2,6 @@
 
 pub mod control;
 pub mod daemon;
+pub mod mail;
 pub mod provider;
+pub mod store;
