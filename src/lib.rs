@@ -4,4 +4,5 @@ pub mod control;
 pub mod daemon;
 pub mod mail;
 pub mod provider;
+pub mod replica;
 pub mod store;
