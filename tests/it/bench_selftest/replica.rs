@@ -25,7 +25,7 @@ fn replica(scratch: &Scratch, row_two: &str) -> Replica {
     let path = scratch.path().join("r.db");
     let db = rusqlite::Connection::open(&path).unwrap();
     db.execute_batch(&format!(
-        "create table account (id text primary key, name text, amount__c any, open integer,
+        "create table account (id text primary key, name text, amount__c, open integer,
            stamp text, _synced_at text, _deleted_at text, _hidden_at text, _crmsync_seq integer);
          insert into account values ('1','N/A','12345678901234567.89',1,
            '2026-01-02T03:04:05.000Z','t',null,null,1), {row_two},

@@ -97,7 +97,9 @@ fn read_answer(from: &mut impl BufRead, head_only: bool) -> std::io::Result<Answ
     let mut headers = Vec::new();
     loop {
         line.clear();
-        from.read_line(&mut line)?;
+        if from.read_line(&mut line)? == 0 {
+            return Err(bad("cut in the middle of the headers"));
+        }
         let text = line.trim_end();
         if text.is_empty() {
             break;

@@ -76,7 +76,7 @@ impl Postfix {
 
     fn write_configuration(&self) {
         let dir = self.dir();
-        for folder in ["conf", "queue", "data", "sasl", "mail"] {
+        for folder in ["conf", "queue", "data", "mail"] {
             fs::create_dir_all(dir.join(folder)).expect("making Postfix's folders");
         }
         let db = dir.join("sasldb2");
@@ -87,8 +87,9 @@ impl Postfix {
         chown("postfix", &dir.join("data"));
         chown("nobody", &dir.join("mail"));
         let d = dir.display();
+        // Debian's Postfix looks for it below its own configuration, whatever main.cf says
         self.scratch.write(
-            "sasl/smtpd.conf",
+            "conf/sasl/smtpd.conf",
             &format!(
                 "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\n\
                  sasldb_path: {d}/sasldb2\n"
@@ -127,7 +128,12 @@ impl Postfix {
             ("discard", "discard", "-", "-"),
             ("anvil", "anvil", "-", "1"),
         ] {
-            text += &format!("{service} unix n - n {wake} {most} {program}\n");
+            // those that a local user talks to have their socket in `public`, the others in `private`
+            let private = match service {
+                "pickup" | "cleanup" | "qmgr" | "flush" => "n",
+                _ => "-",
+            };
+            text += &format!("{service} unix {private} - n {wake} {most} {program}\n");
         }
         // virtual needs its rights to become the owner of a mailbox
         text += "virtual unix - n n - - virtual\npostlog unix-dgram n - n - 1 postlogd\n";
@@ -210,10 +216,10 @@ fn main_cf(dir: &Path, certs: &Certs) -> String {
          virtual_mailbox_maps = static:all/\nvirtual_uid_maps = static:{uid}\n\
          virtual_gid_maps = static:{uid}\n\
          smtpd_recipient_restrictions = check_recipient_access inline:{{ \
-         {{{REFUSED} = REJECT no such person}}, {{{BUSY} = 450 4.2.0 mailbox is busy}} }}, \
+         {{{REFUSED} = 550 5.1.1 no such person}}, {{{BUSY} = 450 4.2.0 mailbox is busy}} }}, \
          permit_mynetworks, reject\n\
          smtpd_relay_restrictions = permit_mynetworks, reject\n\
-         smtpd_sasl_type = cyrus\ncyrus_sasl_config_path = {d}/sasl\nsmtpd_sasl_path = smtpd\n\
+         smtpd_sasl_type = cyrus\nsmtpd_sasl_path = smtpd\n\
          smtpd_sasl_local_domain = example.test\nsmtpd_sasl_security_options = noanonymous\n\
          smtpd_tls_cert_file = {cert}\nsmtpd_tls_key_file = {key}\nsmtpd_tls_loglevel = 1\n\
          smtpd_client_connection_rate_limit = 0\nsmtpd_client_connection_count_limit = 0\n\

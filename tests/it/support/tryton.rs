@@ -108,8 +108,8 @@ impl Tryton {
         self.proc = Some(serve(self.scratch.path(), self.port));
     }
 
-    /// Creates `n` parties with awkward names (quotes, line breaks, scripts, empty, very long);
-    /// each third is given an e-mail and a telephone, each fourth an address. Returns the ids.
+    /// Creates `n` parties with awkward names (quotes, scripts, odd blanks, very long; Tryton itself
+    /// refuses line breaks in a name, the streets of addresses have them); each third is given an e-mail and a telephone, each fourth an address. Returns the ids.
     pub fn create_parties(&self, n: usize) -> Vec<i64> {
         let mut ids = Vec::with_capacity(n);
         let all: Vec<usize> = (0..n).collect();
@@ -137,7 +137,7 @@ impl Tryton {
 
     /// An address of a party.
     pub fn create_address(&self, party: i64, street: &str, zip: &str, city: &str) -> i64 {
-        let row = json!({"party": party, "street": street, "zip": zip, "city": city});
+        let row = json!({"party": party, "street": street, "postal_code": zip, "city": city});
         self.create("party.address", &[row])[0]
     }
 
@@ -177,6 +177,16 @@ impl Tryton {
     /// Deactivates a user (or wakes him again); sessions that run go on.
     pub fn set_active(&self, login: &str, active: bool) {
         self.write("res.user", &[self.user_id(login)], &json!({"active": active}));
+    }
+
+    /// Takes the company (and the employee) away from a user: he then sees none of its records,
+    /// and nothing says so. The answer to a read is an empty list.
+    pub fn take_company_away(&self, login: &str) {
+        let none = json!({
+            "employee": null, "employees": [["remove", [self.employee]]],
+            "company": null, "companies": [["remove", [self.company]]],
+        });
+        self.write("res.user", &[self.user_id(login)], &none);
     }
 
     /// Refuses reads of a model to everybody without a special group: reads of it are answered
@@ -220,7 +230,7 @@ fn party(i: usize) -> Value {
     let name = match i % 12 {
         0 => format!("O'Neil & \"Söhne\" GmbH {i}"),
         1 => format!("第{i}有限公司"),
-        2 => format!("Zeile eins {i}\nZeile zwei\r\n\tdrei"),
+        2 => format!("  Zeile {i}\u{a0}zwei\u{2028}drei"),
         3 => "N/A".to_owned(),
         4 => format!("مؤسسة {i} العربية"),
         5 => format!("😀 Café {i} 👩‍👩‍👧"),
@@ -240,7 +250,7 @@ fn party(i: usize) -> Value {
     }
     if i.is_multiple_of(4) {
         row["addresses"] = json!([["create", [
-            {"street": format!("Straße des 17. Juni {i}\nHinterhaus"), "zip": "00042", "city": "Malmö"},
+            {"street": format!("Straße des 17. Juni {i}\nHinterhaus"), "postal_code": "00042", "city": "Malmö"},
         ]]]);
     }
     row

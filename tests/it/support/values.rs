@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(raw("-0.0"), Cell::Real(-0.0));
         assert_eq!(raw("1234567890123.45"), Cell::Real(1_234_567_890_123.45));
         assert_eq!(raw("12345678901234567.89"), Cell::Text("12345678901234567.89".into()));
-        assert_eq!(raw("1e400"), Cell::Text("1e400".into()));
+        assert_eq!(raw("1e+400"), Cell::Text("1e+400".into()));
         assert_eq!(
             Kind::Decimal.cell(&json!({"__class__": "Decimal", "decimal": "1000"})),
             Cell::Real(1000.0)
