@@ -10,6 +10,10 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::wildcard_enum_match_arm,
+    clippy::doc_markdown,
+    clippy::duration_suboptimal_units,
+    clippy::format_push_string,
+    clippy::needless_pass_by_value,
     reason = "a test that cannot go on panics and says why; it waits on the real clock"
 )]
 #![allow(clippy::missing_panics_doc, reason = "the whole bench answers trouble with a panic")]

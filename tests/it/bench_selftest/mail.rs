@@ -8,13 +8,12 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport as _};
 
-fn transport(server: &Postfix, tls: Tls, port: u16, password: Option<&str>) -> SmtpTransport {
+fn transport(tls: Tls, port: u16, password: Option<&str>) -> SmtpTransport {
     let transport = SmtpTransport::builder_dangerous("localhost").port(port).tls(tls);
-    let _ = server;
     match password {
-        Some(word) => transport
-            .credentials(Credentials::new(LOGIN.to_owned(), word.to_owned()))
-            .build(),
+        Some(word) => {
+            transport.credentials(Credentials::new(LOGIN.to_owned(), word.to_owned())).build()
+        }
         None => transport.build(),
     }
 }
@@ -46,11 +45,11 @@ fn mail_arrives_by_both_encrypted_doors() {
     let server = Postfix::start();
     let start_tls = Tls::Required(tls(&server, true));
     let subject = "Salesforce sf-prod braucht Sie: Zugriff abgelaufen – bitte neu erteilen, heute";
-    transport(&server, start_tls, server.submission, Some(PASSWORD))
+    transport(start_tls, server.submission, Some(PASSWORD))
         .send(&message("ada@example.test", subject))
         .unwrap_or_else(|e| panic!("{e}\n{}", server.log()));
     let wrapper = Tls::Wrapper(tls(&server, true));
-    transport(&server, wrapper, server.smtps, Some(PASSWORD))
+    transport(wrapper, server.smtps, Some(PASSWORD))
         .send(&message("bob@example.test", "second"))
         .unwrap_or_else(|e| panic!("{e}\n{}", server.log()));
     let mails = server.wait_mails("ada@example.test", 1, SOON);
@@ -69,7 +68,7 @@ fn mail_is_refused_as_configured() {
     let mut server = Postfix::start();
     let send = |server: &Postfix, trust, password, to: &str| {
         let tls = Tls::Required(tls(server, trust));
-        transport(server, tls, server.submission, password).send(&message(to, "x"))
+        transport(tls, server.submission, password).send(&message(to, "x"))
     };
     let error = send(&server, true, Some("wrong"), "ada@example.test").unwrap_err();
     assert!(error.is_permanent() && error.to_string().contains("535"), "{error}");
@@ -81,7 +80,7 @@ fn mail_is_refused_as_configured() {
     assert!(error.is_permanent() && error.to_string().contains("550"), "{error}");
     let error = send(&server, true, Some(PASSWORD), BUSY).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("450"), "{error}");
-    let plain = transport(&server, Tls::None, server.submission, None);
+    let plain = transport(Tls::None, server.submission, None);
     assert!(plain.send(&message("ada@example.test", "x")).is_err(), "STARTTLS is a must");
 
     server.down();

@@ -24,7 +24,7 @@ fn grant(server: &Oidc, user: &str) -> Value {
         ("code_challenge_method", "S256"),
     ]);
     let address = format!("{}/services/oauth2/authorize?{query}", server.url());
-    let landed = server.authorize(&address, user);
+    let landed = oidc::authorize(&address, user);
     assert!(landed.starts_with(REDIRECT), "{landed}");
     assert_eq!(parameter(&landed, "state").as_deref(), Some("s-1"));
     let code = parameter(&landed, "code").unwrap_or_else(|| panic!("no code in {landed}"));

@@ -105,8 +105,7 @@ fn a_refusing_proxy_refuses_and_comes_back() {
     let refused = try_request("GET", &address, &[], b"").expect_err("refused");
     assert!(refused.contains("refused"), "{refused}");
     proxy.set(Mode::Pass);
-    let text = eventually(SOON, "the proxy passes again", || {
-        try_request("GET", &address, &[], b"").ok()
-    });
+    let text =
+        eventually(SOON, "the proxy passes again", || try_request("GET", &address, &[], b"").ok());
     assert_eq!(text.status, 200);
 }

@@ -29,8 +29,7 @@ fn lines_are_waited_for_and_kept() {
 #[test]
 fn a_dropped_child_takes_its_own_children_along() {
     let scratch = Scratch::new("proc");
-    let child =
-        Proc::start("parent", shell("sleep 600 & echo child $!; wait"), scratch.path());
+    let child = Proc::start("parent", shell("sleep 600 & echo child $!; wait"), scratch.path());
     let line = child.wait_text("child ");
     let grandchild: i32 = line["child ".len()..].parse().unwrap();
     drop(child);

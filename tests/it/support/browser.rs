@@ -119,8 +119,9 @@ impl Form {
         let grants = |i: &&Input| {
             let text = format!("{} {}", i.name, i.value).to_ascii_lowercase();
             let no = ["den", "decline", "cancel", "refuse", "no"];
-            no.iter().all(|word| !text.split(|c: char| !c.is_alphanumeric()).any(|t| t.starts_with(word)))
-                && !text.ends_with(" 0")
+            no.iter().all(|word| {
+                !text.split(|c: char| !c.is_alphanumeric()).any(|t| t.starts_with(word))
+            }) && !text.ends_with(" 0")
         };
         let pressed = if who.approve {
             buttons.iter().find(|i| grants(i)).or(buttons.first())
@@ -142,9 +143,15 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
         _ => rest.split([' ', '\n', '/']).next()?,
     };
     let mut text = raw.to_owned();
-    for (entity, plain) in
-        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#x27;", "'"), ("&#x2F;", "/"), ("&amp;", "&")]
-    {
+    for (entity, plain) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&#x27;", "'"),
+        ("&#x2F;", "/"),
+        ("&amp;", "&"),
+    ] {
         text = text.replace(entity, plain);
     }
     Some(text)
@@ -157,9 +164,8 @@ fn join(base: &str, link: &str) -> String {
 }
 
 fn origin(address: &str) -> String {
-    url::Url::parse(address)
-        .map(|u| u.origin().ascii_serialization())
-        .unwrap_or_else(|e| panic!("an address {address:?}: {e}"))
+    let url = url::Url::parse(address).unwrap_or_else(|e| panic!("an address {address:?}: {e}"));
+    url.origin().ascii_serialization()
 }
 
 /// A parameter of an address's query, decoded.

@@ -20,11 +20,8 @@ pub struct Certs {
 /// Makes an authority and a server certificate in `dir`; `names` are host names (a `*.` is fine)
 /// or addresses, the first is the common name.
 pub fn make(dir: &Path, names: &[&str]) -> Certs {
-    let certs = Certs {
-        ca: dir.join("ca.pem"),
-        cert: dir.join("server.pem"),
-        key: dir.join("server.key"),
-    };
+    let certs =
+        Certs { ca: dir.join("ca.pem"), cert: dir.join("server.pem"), key: dir.join("server.key") };
     let alt: Vec<String> = names
         .iter()
         .map(|n| match n.parse::<std::net::IpAddr>() {

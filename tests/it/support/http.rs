@@ -30,8 +30,9 @@ impl Answer {
 
     /// The body as JSON, or a panic with the text.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|e| panic!("an answer is not JSON ({e}): {} {}", self.status, self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| {
+            panic!("an answer is not JSON ({e}): {} {}", self.status, self.text())
+        })
     }
 
     /// The first header of that name (lower case).

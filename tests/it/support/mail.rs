@@ -18,8 +18,7 @@ pub struct Mail {
 impl Mail {
     /// Reads a file.
     pub fn read(path: &Path) -> Self {
-        let raw =
-            std::fs::read(path).unwrap_or_else(|e| panic!("reading {}: {e}", path.display()));
+        let raw = std::fs::read(path).unwrap_or_else(|e| panic!("reading {}: {e}", path.display()));
         Self::parse(raw)
     }
 

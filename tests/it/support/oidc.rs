@@ -3,7 +3,7 @@
 //!
 //! The routes are Salesforce's, so that the same provider code talks to it; members that only
 //! Salesforce's answers have (`instance_url`, `id`) are added by [`Oidc::extra`]. The log-in and
-//! consent pages are real; [`Oidc::authorize`] walks through them with plain form posts.
+//! consent pages are real; [`authorize`] walks through them with plain form posts.
 
 use super::browser::{Walk, walk};
 use super::http::{self, Answer};
@@ -94,19 +94,19 @@ impl Oidc {
         self.counts()["refresh_token.granted"].as_u64().unwrap_or(0)
     }
 
-    /// Walks from an authorize address through log-in (any name will do) and consent to the
-    /// redirect, and returns that: `REDIRECT?code=…&state=…&iss=…`, or one with `error=…`.
-    pub fn authorize(&self, address: &str, user: &str) -> String {
-        let who = Walk { user, password: "any", approve: true };
-        walk(address, &who).unwrap_or_else(|stuck| panic!("the log-in of oidc-provider: {stuck:?}"))
-    }
-
     /// The token endpoint with the client's id and secret beside the given fields.
     pub fn token(&self, fields: &[(&str, &str)]) -> Answer {
         let mut all = vec![("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET)];
         all.extend_from_slice(fields);
         http::post_form(&format!("{}/services/oauth2/token", self.url()), &[], &all)
     }
+}
+
+/// Walks from an authorize address through log-in (any name will do) and consent to the
+/// redirect, and returns that: `REDIRECT?code=…&state=…&iss=…`, or one with `error=…`.
+pub fn authorize(address: &str, user: &str) -> String {
+    let who = Walk { user, password: "any", approve: true };
+    walk(address, &who).unwrap_or_else(|stuck| panic!("the log-in of oidc-provider: {stuck:?}"))
 }
 
 fn url(port: u16) -> String {

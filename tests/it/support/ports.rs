@@ -17,10 +17,8 @@ static HELD: Mutex<BTreeMap<u16, File>> = Mutex::new(BTreeMap::new());
 
 /// A TCP port on loopback that nobody listens on and nobody else of the bench will be given.
 pub fn free_port() -> u16 {
-    let dir = std::env::temp_dir().join(format!(
-        "crmsync-test-ports-{}",
-        rustix::process::geteuid().as_raw()
-    ));
+    let dir = std::env::temp_dir()
+        .join(format!("crmsync-test-ports-{}", rustix::process::geteuid().as_raw()));
     std::fs::create_dir_all(&dir).expect("making the folder of port locks");
     let mut held = HELD.lock().expect("the list of ports");
     let start = u16::try_from(std::process::id() % u32::from(COUNT)).expect("below COUNT");

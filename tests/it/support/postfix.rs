@@ -41,7 +41,11 @@ pub struct Postfix {
 /// True when the caller should return: no Postfix here, or no right to start one (said loudly).
 pub fn missing(test: &str) -> bool {
     let absent = !Path::new("/usr/sbin/postfix").exists() || saslpasswd().is_none();
-    skip(test, absent || !is_root(), "needs root, and the packages postfix, sasl2-bin, libsasl2-modules")
+    skip(
+        test,
+        absent || !is_root(),
+        "needs root, and the packages postfix, sasl2-bin, libsasl2-modules",
+    )
 }
 
 fn saslpasswd() -> Option<&'static str> {
@@ -196,7 +200,10 @@ impl Postfix {
     fn tail(&self, have: usize) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        format!("{have} there; the server's log:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+        format!(
+            "{have} there; the server's log:\n{}",
+            lines[lines.len().saturating_sub(20)..].join("\n")
+        )
     }
 }
 

@@ -166,9 +166,8 @@ impl Proc {
     /// Waits for its end and for the end of its output.
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let name = self.name.clone();
-        let status = super::wait::eventually(deadline, &format!("{name} ends"), || {
-            self.try_status()
-        });
+        let status =
+            super::wait::eventually(deadline, &format!("{name} ends"), || self.try_status());
         // a grandchild may hold the pipe open: its output is of no interest once the child is gone
         self.signal_group(Signal::KILL);
         for reader in self.readers.drain(..) {

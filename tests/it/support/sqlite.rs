@@ -51,11 +51,7 @@ impl Source {
     }
 
     /// Records of Tryton with the types of `fields_get`, all storable ones or the `selected`.
-    pub fn tryton(
-        fields_get: &Value,
-        selected: &[&str],
-        records: Vec<Map<String, Value>>,
-    ) -> Self {
+    pub fn tryton(fields_get: &Value, selected: &[&str], records: Vec<Map<String, Value>>) -> Self {
         let fields = fields_get.as_object().expect("an object of fields");
         let fields = fields.iter().filter_map(|(name, f)| {
             let wanted = selected.is_empty() || selected.contains(&name.as_str()) || name == "id";
@@ -109,8 +105,7 @@ impl Replica {
     pub fn try_query(&self, sql: &str) -> rusqlite::Result<Vec<Row>> {
         let connection = self.open()?;
         let mut statement = connection.prepare(sql)?;
-        let names: Vec<String> =
-            statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map([], |row| {
             let mut cells = Row::new();
             for (i, name) in names.iter().enumerate() {

@@ -44,11 +44,7 @@ pub struct Tryton {
 /// True when the caller should return: Tryton is not installed (said loudly).
 pub fn missing(test: &str) -> bool {
     let absent = !Path::new("/usr/bin/trytond").exists();
-    skip(
-        test,
-        absent,
-        "needs tryton-server, tryton-modules-party, -company and -sale-opportunity",
-    )
+    skip(test, absent, "needs tryton-server, tryton-modules-party, -company and -sale-opportunity")
 }
 
 impl Tryton {
@@ -216,8 +212,7 @@ impl Tryton {
     /// too, in the order of ids: what a replica is compared with.
     pub fn dump(&self, model: &str) -> Vec<Map<String, Value>> {
         let fields = self.admin.call(&format!("model.{model}.fields_get"), &[]).expect("describe");
-        let names: Vec<&String> =
-            fields.as_object().expect("an object of fields").keys().collect();
+        let names: Vec<&String> = fields.as_object().expect("an object of fields").keys().collect();
         let order = json!([["id", "ASC"]]);
         let args = [json!([]), json!(0), Value::Null, order, json!(names)];
         let rows = self.admin.call(&format!("model.{model}.search_read"), &args).expect("dump");
@@ -339,8 +334,7 @@ fn set_up_company(port: u16) {
     let currency = create(&admin, "currency.currency", euro);
     let own = create(&admin, "party.party", json!({"name": "Example Company"}));
     let person = create(&admin, "party.party", json!({"name": "Ann Example"}));
-    let company =
-        create(&admin, "company.company", json!({"party": own, "currency": currency}));
+    let company = create(&admin, "company.company", json!({"party": own, "currency": currency}));
     let join = json!({"companies": [["add", [company]]], "company": company});
     admin.call("model.res.user.write", &[json!([1]), join]).expect("joining the company");
     admin.context = json!({"company": company});
