@@ -19,6 +19,7 @@ pub mod postfix;
 pub mod proc;
 pub mod sandbox;
 pub mod sqlite;
+pub mod systemd_lab;
 pub mod tcp_proxy;
 pub mod tryton;
 pub mod values;
