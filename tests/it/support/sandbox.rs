@@ -1,0 +1,140 @@
+//! The sandbox program as a server of a test: started with flags, steered over its control routes,
+//! read through its dump. Everything is asked over HTTP; no code of the sandbox is linked.
+
+use super::http::{self, Answer};
+use super::proc::{Proc, run};
+use super::{Scratch, workspace};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// A running sandbox and what its ready line said.
+pub struct Sandbox {
+    proc: Proc,
+    scratch: Scratch,
+    /// The whole ready line.
+    pub ready: Value,
+    /// `http://127.0.0.1:PORT`
+    pub http: String,
+    /// `https://…`, when it was started with a certificate.
+    pub https: Option<String>,
+    /// The org's id.
+    pub org_id: String,
+    /// The default client's id.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The default user's login.
+    pub user: String,
+    /// His password.
+    pub password: String,
+}
+
+/// The program: `CRMSYNC_SANDBOX_BIN`, else the one of this workspace, brought up to date once
+/// for each test program (a test of one package builds no programs of another).
+pub fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    if let Some(path) = std::env::var_os("CRMSYNC_SANDBOX_BIN") {
+        return path.into();
+    }
+    // …/target/PROFILE/deps/it-HASH -> …/target/PROFILE/crmsync-sandbox
+    let exe = std::env::current_exe().expect("the test program's path");
+    let folder = exe.ancestors().nth(2).expect("a folder of the profile").to_path_buf();
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "-p", "crmsync-sandbox"]).current_dir(workspace());
+    if folder.ends_with("release") {
+        command.arg("--release");
+    }
+    if let Some(target) = folder.parent() {
+        command.arg("--target-dir").arg(target);
+    }
+    run(command, Duration::from_secs(900)).ok();
+    folder.join("crmsync-sandbox")
+}
+
+impl Sandbox {
+    /// `crmsync-sandbox serve --listen 127.0.0.1:0 ARGS…`, ready to be used.
+    pub fn start(args: &[&str]) -> Self {
+        let scratch = Scratch::new("sandbox");
+        let mut command = Command::new(program());
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(scratch.path());
+        let proc = Proc::start("sandbox", command, scratch.path());
+        let line = proc.wait_line_after(0, super::wait::START, "the ready line", |stream, line| {
+            stream == super::proc::Stream::Out && line.starts_with('{')
+        });
+        let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
+        let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            http: text("http"),
+            https: ready["https"].as_str().map(str::to_owned),
+            org_id: text("org_id"),
+            client_id: text("client_id"),
+            client_secret: text("client_secret"),
+            user: text("user"),
+            password: text("password"),
+            proc,
+            scratch,
+            ready,
+        }
+    }
+
+    /// The port of the plain address, for a proxy in front of it.
+    pub fn port(&self) -> u16 {
+        url::Url::parse(&self.http).ok().and_then(|u| u.port()).expect("a port in the address")
+    }
+
+    /// The process, to kill or to wait for lines.
+    pub fn proc(&mut self) -> &mut Proc {
+        &mut self.proc
+    }
+
+    /// Its folder, with its logs.
+    pub fn dir(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
+    /// One control verb with JSON arguments: `ctl("quota", json!({"used": 1}))`.
+    pub fn ctl(&self, verb: &str, args: &Value) -> Value {
+        let answer = self.try_ctl(verb, args);
+        assert_eq!(answer.status, 200, "ctl {verb} {args}: {}", answer.text());
+        if answer.body.is_empty() { Value::Null } else { answer.json() }
+    }
+
+    /// Like [`Sandbox::ctl`], whatever the answer.
+    pub fn try_ctl(&self, verb: &str, args: &Value) -> Answer {
+        http::post_json(&format!("{}/_sandbox/{verb}", self.http), &[], args)
+    }
+
+    /// Counters of every kind of call since the start or the last reset.
+    pub fn counters(&self) -> Value {
+        self.ctl("counters", &json!({}))
+    }
+
+    /// One counter; 0 when there is none of that name yet.
+    pub fn counter(&self, kind: &str) -> u64 {
+        self.counters()[kind].as_u64().unwrap_or(0)
+    }
+
+    /// Waits, on the sandbox's side, until a counter has reached a number.
+    pub fn wait_counter(&self, kind: &str, count: u64) {
+        self.ctl("wait", &json!({"kind": kind, "count": count, "timeout": 30}));
+    }
+
+    /// Every record of an object, soft-deleted ones included, as the source has it.
+    pub fn dump(&self, object: &str) -> Vec<Map<String, Value>> {
+        let answer = self.try_ctl("dump", &json!({"object": object})).expect(200);
+        let text = answer.text();
+        text.lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("a line of the dump: {e}"))
+            })
+            .collect()
+    }
+}
