@@ -1,2 +1,5 @@
 //! sandbox
-fn main(){}
+#![allow(dead_code)]
+mod data;
+mod soql;
+fn main() {}
