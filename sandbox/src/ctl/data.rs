@@ -81,10 +81,7 @@ fn ids_or_number(args: &mut Args) -> Result<(String, Option<Vec<String>>, usize)
 fn touch(sandbox: &Sandbox, args: &mut Args) -> Done {
     let (object, n) = object_and_number(args)?;
     args.nothing_left()?;
-    let ids = sandbox
-        .org_mut()
-        .touch(&object, n, sandbox.now())
-        .map_err(said)?;
+    let ids = sandbox.org_mut().touch(&object, n, sandbox.now()).map_err(said)?;
     Ok(json!({"touched": ids.len(), "ids": ids}))
 }
 
@@ -122,11 +119,8 @@ fn least_fields(describe: &Value, number: usize) -> Map<String, Value> {
 }
 
 fn create(sandbox: &Sandbox, args: &mut Args, late: bool) -> Done {
-    let seconds = if late {
-        args.number("seconds")?.ok_or("argument seconds= is missing")?
-    } else {
-        0
-    };
+    let seconds =
+        if late { args.number("seconds")?.ok_or("argument seconds= is missing")? } else { 0 };
     let (object, n) = object_and_number(args)?;
     args.nothing_left()?;
     let user = first_user(sandbox);
@@ -140,9 +134,8 @@ fn create(sandbox: &Sandbox, args: &mut Args, late: bool) -> Done {
     let mut ids = Vec::with_capacity(n);
     for number in 1..=n {
         let fields = least_fields(&describe, number);
-        let id = org
-            .create(&object, &fields, now, late.then_some(visible_from), &user)
-            .map_err(said)?;
+        let id =
+            org.create(&object, &fields, now, late.then_some(visible_from), &user).map_err(said)?;
         ids.push(id);
     }
     Ok(json!({"created": ids.len(), "ids": ids, "visible_from": visible_from.to_string()}))
@@ -172,17 +165,12 @@ fn delete(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn in_bin(sandbox: &Sandbox, object: &str, n: usize) -> Result<Vec<String>, String> {
     let org = sandbox.org();
     let soql = format!("SELECT Id FROM {object} WHERE IsDeleted = true LIMIT {n}");
-    let result = org
-        .query(&soql, true, &Access::full(), sandbox.now())
-        .map_err(said)?;
+    let result = org.query(&soql, true, &Access::full(), sandbox.now()).map_err(said)?;
     let mut rendered = vec![b'['];
     org.render(&result, 0, result.len(), &mut rendered, "v64.0");
     rendered.push(b']');
     let rows: Vec<Value> = serde_json::from_slice(&rendered).map_err(|error| error.to_string())?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| Some(row.get("Id")?.as_str()?.to_owned()))
-        .collect())
+    Ok(rows.iter().filter_map(|row| Some(row.get("Id")?.as_str()?.to_owned())).collect())
 }
 
 fn undelete(sandbox: &Sandbox, args: &mut Args) -> Done {
@@ -206,10 +194,8 @@ fn purge(sandbox: &Sandbox, args: &mut Args) -> Done {
         Some(ids) => ids,
         None => {
             let mut ids = if n == 0 { Vec::new() } else { in_bin(sandbox, &object, n)? };
-            let more = sandbox
-                .org()
-                .pick(&object, n - ids.len().min(n), sandbox.now())
-                .map_err(said)?;
+            let more =
+                sandbox.org().pick(&object, n - ids.len().min(n), sandbox.now()).map_err(said)?;
             ids.extend(more);
             ids
         }
@@ -238,15 +224,12 @@ fn empty_bin(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn trim_delete_log(sandbox: &Sandbox, args: &mut Args) -> Done {
     let object = args.next("OBJECT")?;
     let before = match args.named("before") {
-        Some(text) => text
-            .parse::<Timestamp>()
-            .map_err(|error| format!("before={text}: {error}"))?,
+        Some(text) => {
+            text.parse::<Timestamp>().map_err(|error| format!("before={text}: {error}"))?
+        }
         None => sandbox.now(),
     };
     args.nothing_left()?;
-    sandbox
-        .org_mut()
-        .trim_delete_log(&object, before)
-        .map_err(said)?;
+    sandbox.org_mut().trim_delete_log(&object, before).map_err(said)?;
     Ok(json!({"earliest": before.to_string()}))
 }

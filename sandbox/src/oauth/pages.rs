@@ -55,9 +55,8 @@ fn hidden(fields: &[(String, String)]) -> String {
 
 /// The log-in form, with why the last try failed.
 pub(crate) fn login(fields: &[(String, String)], hint: &str, why: Option<&str>) -> String {
-    let why = why.map_or_else(String::new, |why| {
-        format!("<p role=\"alert\">{}</p>\n", escape(why))
-    });
+    let why =
+        why.map_or_else(String::new, |why| format!("<p role=\"alert\">{}</p>\n", escape(why)));
     page(
         "Log in",
         &format!(

@@ -31,26 +31,14 @@ fn page_size(caller: &Caller, request: &Request) -> usize {
 /// A fresh query; `all` includes the recycle bin and archived activities.
 pub(super) fn start(sandbox: &Sandbox, caller: &Caller, request: &Request, all: bool) -> Outcome {
     let Some(soql) = request.param("q") else {
-        return Err(Reply::error(
-            400,
-            "MALFORMED_QUERY",
-            "A query string has to be specified",
-        ));
+        return Err(Reply::error(400, "MALFORMED_QUERY", "A query string has to be specified"));
     };
     let now = sandbox.now();
-    let result = sandbox
-        .org()
-        .query(soql, all, &caller.access, now)
-        .map_err(Reply::from)?;
+    let result = sandbox.org().query(soql, all, &caller.access, now).map_err(Reply::from)?;
     let result = Arc::new(result);
     let size = page_size(caller, request);
     let locator = (result.len() > size).then(|| {
-        sandbox.world().cursors.open(
-            &sandbox.chance,
-            now,
-            &caller.user_id,
-            Arc::clone(&result),
-        )
+        sandbox.world().cursors.open(&sandbox.chance, now, &caller.user_id, Arc::clone(&result))
     });
     Ok(page(sandbox, request, &result, 0, size, locator.as_deref()))
 }
@@ -85,10 +73,8 @@ fn page(
     // Writing to memory cannot fail.
     let _ = write!(body, r#"{{"totalSize":{},"done":{done}"#, result.total);
     if let (false, Some(locator)) = (done, locator) {
-        let _ = write!(
-            body,
-            r#","nextRecordsUrl":"/services/data/{version}/query/{locator}-{to}""#
-        );
+        let _ =
+            write!(body, r#","nextRecordsUrl":"/services/data/{version}/query/{locator}-{to}""#);
     }
     body.extend_from_slice(br#","records":["#);
     sandbox.org().render(result, from, to, &mut body, version);
