@@ -4,6 +4,9 @@
 //! every HTTP request with a cost passes the [`Toll`] before it leaves; every failure becomes a
 //! [`Failure`] once; nothing here stores anything.
 
+pub mod http;
+pub mod salesforce;
+
 use crmsync_core::domain::{
     Call, Check, CredentialKind, Delivered, Fault, Identity, ObjectSchema, Outcome, ProviderSpec,
     QuotaDomain, Schema, Task, Time, Usage,
