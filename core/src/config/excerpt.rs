@@ -34,6 +34,8 @@ pub(super) struct Masked {
     pub path: String,
     text: String,
     lines: Vec<usize>,
+    /// The environment has no lines to speak of.
+    pub numbered: bool,
 }
 
 impl Masked {
@@ -50,7 +52,25 @@ impl Masked {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let mut lines = vec![0];
         lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1));
-        Self { path: source.path.clone(), text, lines }
+        Self { path: source.path.clone(), text, lines, numbered: true }
+    }
+
+    /// Variables, one a line, whose secrets are hidden already.
+    pub fn environment(source: &Source) -> Self {
+        Self { numbered: false, ..Self::new(source, &BTreeSet::new()) }
+    }
+
+    /// Whether a variable is called like a secret.
+    pub fn is_secret(name: &str, secrets: &BTreeSet<&str>) -> bool {
+        let name = name.to_lowercase();
+        let place = name.ends_with("__file") || name.ends_with("__credential");
+        let said = |word: &&str| name.contains(*word);
+        !place && (secrets.iter().any(said) || SECRET_WORDS.iter().any(said))
+    }
+
+    /// The masked text of a span.
+    pub fn slice(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
     }
 
     /// Number of the line, from 1.
@@ -118,18 +138,18 @@ fn is_secret_key(before: &str, secrets: &BTreeSet<&str>) -> bool {
     let key = key.trim().to_lowercase();
     let last = key.rsplit('.').next().unwrap_or_default();
     let last = last.trim().trim_matches(['"', '\'']);
-    let says_secret = |name: &str| {
-        secrets.contains(name) || SECRET_WORDS.iter().any(|word| name.contains(word))
-    };
+    let says_secret =
+        |name: &str| secrets.contains(name) || SECRET_WORDS.iter().any(|word| name.contains(word));
     if last == "file" || last == "credential" {
         return false;
     }
-    says_secret(&key) || line.rfind('{').is_some_and(|brace| {
-        let outer = line.get(..brace).unwrap_or_default().trim_end();
-        let outer = outer.strip_suffix('=').unwrap_or(outer).trim_end();
-        let name = outer.rsplit(['{', ',', '.', ' ']).next().unwrap_or_default();
-        says_secret(&name.to_lowercase())
-    })
+    says_secret(&key)
+        || line.rfind('{').is_some_and(|brace| {
+            let outer = line.get(..brace).unwrap_or_default().trim_end();
+            let outer = outer.strip_suffix('=').unwrap_or(outer).trim_end();
+            let name = outer.rsplit(['{', ',', '.', ' ']).next().unwrap_or_default();
+            says_secret(&name.to_lowercase())
+        })
 }
 
 /// The value after a `=`: a string of any kind up to its end, else the rest of the line. A table

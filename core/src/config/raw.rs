@@ -165,3 +165,8 @@ fn node(layer: usize, key: Range<usize>, value: Spanned<DeValue<'_>>) -> Node {
     };
     Node { place, value }
 }
+
+/// A default from the tables of keys.
+pub(super) fn literal(text: &str) -> Value {
+    DeValue::parse(text).map_or(Value::Decimal, |value| node(usize::MAX, 0..0, value).value)
+}

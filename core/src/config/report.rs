@@ -126,11 +126,12 @@ impl Report {
         let text = texts.get(layer);
         let span = span.map(|s| (s.start, s.end));
         let place = text.zip(span).map(|(t, (from, to))| t.excerpt(from..to));
+        let numbered = text.is_some_and(|t| t.numbered);
         let finding = Finding {
             severity,
             file: text.map(|t| t.path.clone()).unwrap_or_default(),
-            line: place.as_ref().map(|p| p.line),
-            column: place.as_ref().map(|p| p.column),
+            line: place.as_ref().filter(|_| numbered).map(|p| p.line),
+            column: place.as_ref().filter(|_| numbered).map(|p| p.column),
             span,
             message,
             allowed,
@@ -202,10 +203,12 @@ impl Finding {
         let title = level.primary_title(self.message.as_str());
         let mut group = match &self.excerpt {
             Some(excerpt) => {
-                let origin = Origin::path(self.file.as_str())
-                    .line(excerpt.line)
-                    .char_column(excerpt.column);
+                let mut origin = Origin::path(self.file.as_str());
+                if let (Some(line), Some(column)) = (self.line, self.column) {
+                    origin = origin.line(line).char_column(column);
+                }
                 let snippet = Snippet::source(excerpt.text.as_str())
+                    .line_numbering(self.line.is_some())
                     .line_start(excerpt.line)
                     .annotation(AnnotationKind::Primary.span(excerpt.mark.0..excerpt.mark.1));
                 title.element(origin).element(snippet)
