@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Caller, Outcome, body_object};
 use crate::reply::Reply;
@@ -289,10 +289,10 @@ pub(super) fn batch(sandbox: &Sandbox, caller: &Caller, request: &Request) -> Ou
     Ok(Reply::raw_json(out))
 }
 
-/// The parts of a batch that could be read, for tests of the shape.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn references_reach_into_earlier_answers() {
