@@ -52,6 +52,8 @@ fn the_sandbox_is_walked_and_steered() {
     http::request("GET", &limits, &headers, b"").expect(200);
 
     assert_eq!(sandbox.dump("Account").len(), 25);
+    let source = sandbox.source("Account", &["Name", "AnnualRevenue"]);
+    assert_eq!((source.records.len(), source.fields.len()), (25, 3), "{:?}", source.fields);
     sandbox.ctl(&["delete", "Account", "1"]);
     let gone = sandbox.dump("Account").iter().filter(|r| r["IsDeleted"] == true).count();
     assert_eq!(gone, 1, "a soft-deleted record stays in the dump");

@@ -3,6 +3,7 @@
 
 use super::http::{self, Answer};
 use super::proc::{Proc, run};
+use super::sqlite::Source;
 use super::{Scratch, workspace};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -112,6 +113,27 @@ impl Sandbox {
         let (verb, args) = words.split_first().expect("a verb");
         let fields: Vec<_> = args.iter().map(|w| named(w).unwrap_or(("arg", w))).collect();
         http::post_form(&format!("{}/_sandbox/{verb}", self.http), &[], &fields)
+    }
+
+    /// A describe as the source gives it, under a token of the client-credentials flow. It counts
+    /// as a call like any other: take it before the calls that a test counts.
+    pub fn describe(&self, object: &str) -> Value {
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.client_id),
+            ("client_secret", &self.client_secret),
+        ];
+        let address = format!("{}/services/oauth2/token", self.http);
+        let granted = http::post_form(&address, &[], &fields).expect(200).json();
+        let token = granted["access_token"].as_str().expect("an access token");
+        let address = format!("{}/services/data/v64.0/sobjects/{object}/describe", self.http);
+        let bearer = format!("Bearer {token}");
+        http::request("GET", &address, &[("authorization", &bearer)], b"").expect(200).json()
+    }
+
+    /// What the replica of an object is compared with: all fields, or the `selected` ones.
+    pub fn source(&self, object: &str, selected: &[&str]) -> Source {
+        Source::salesforce(&self.describe(object), selected, self.dump(object))
     }
 
     /// Counters of every kind of call since the start or the last reset.
