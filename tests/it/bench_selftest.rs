@@ -6,5 +6,6 @@ mod mail;
 mod oauth;
 mod proxy;
 mod replica;
+mod sandbox;
 mod tools;
 mod tryton;

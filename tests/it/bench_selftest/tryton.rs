@@ -35,6 +35,9 @@ fn records_go_in_and_come_out() {
     let rows = user.call("model.sale.opportunity.search_read", &args).expect("read");
     assert!(rows.as_array().is_some_and(Vec::is_empty), "silently empty without a company: {rows}");
 
+    let source = server.source("sale.opportunity", &["amount", "start_date", "party"]);
+    assert_eq!((source.records.len(), source.fields.len()), (1, 4));
+
     server.delete("party.party", &[ids[7]]);
     assert_eq!(server.dump("party.party").len(), before + 39);
 }

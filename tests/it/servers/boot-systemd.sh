@@ -88,7 +88,13 @@ group_name() { echo "crmsync-lab-$(basename "$1")"; }
 clean() {
   mkdir -p "$1/groups"
   mount -t cgroup2 cgroup2 "$1/groups"
-  find "$1/groups/$(group_name "$1")" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  # the last processes of a killed machine are reaped a moment later
+  local group tries=100
+  group=$1/groups/$(group_name "$1")
+  while [ -d "$group" ] && [ "$tries" -gt 0 ]; do
+    find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.05
+    tries=$((tries - 1))
+  done
 }
 
 verb=${1:-}

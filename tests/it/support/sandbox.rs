@@ -3,8 +3,9 @@
 
 use super::http::{self, Answer};
 use super::proc::{Proc, run};
+use super::sqlite::Source;
 use super::{Scratch, workspace};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -99,21 +100,45 @@ impl Sandbox {
         self.scratch.path()
     }
 
-    /// One control verb with JSON arguments: `ctl("quota", json!({"used": 1}))`.
-    pub fn ctl(&self, verb: &str, args: &Value) -> Value {
-        let answer = self.try_ctl(verb, args);
-        assert_eq!(answer.status, 200, "ctl {verb} {args}: {}", answer.text());
-        if answer.body.is_empty() { Value::Null } else { answer.json() }
+    /// One control verb with its arguments as on the command line, `name=value` for named ones:
+    /// `ctl(&["delete", "Account", "5"])`, `ctl(&["quota", "used=11999"])`.
+    pub fn ctl(&self, words: &[&str]) -> Value {
+        let answer = self.try_ctl(words);
+        assert_eq!(answer.status, 200, "ctl {words:?}: {}", answer.text());
+        answer.json()
     }
 
     /// Like [`Sandbox::ctl`], whatever the answer.
-    pub fn try_ctl(&self, verb: &str, args: &Value) -> Answer {
-        http::post_json(&format!("{}/_sandbox/{verb}", self.http), &[], args)
+    pub fn try_ctl(&self, words: &[&str]) -> Answer {
+        let (verb, args) = words.split_first().expect("a verb");
+        let fields: Vec<_> = args.iter().map(|w| named(w).unwrap_or(("arg", w))).collect();
+        http::post_form(&format!("{}/_sandbox/{verb}", self.http), &[], &fields)
+    }
+
+    /// A describe as the source gives it, under a token of the client-credentials flow. It counts
+    /// as a call like any other: take it before the calls that a test counts.
+    pub fn describe(&self, object: &str) -> Value {
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.client_id),
+            ("client_secret", &self.client_secret),
+        ];
+        let address = format!("{}/services/oauth2/token", self.http);
+        let granted = http::post_form(&address, &[], &fields).expect(200).json();
+        let token = granted["access_token"].as_str().expect("an access token");
+        let address = format!("{}/services/data/v64.0/sobjects/{object}/describe", self.http);
+        let bearer = format!("Bearer {token}");
+        http::request("GET", &address, &[("authorization", &bearer)], b"").expect(200).json()
+    }
+
+    /// What the replica of an object is compared with: all fields, or the `selected` ones.
+    pub fn source(&self, object: &str, selected: &[&str]) -> Source {
+        Source::salesforce(&self.describe(object), selected, self.dump(object))
     }
 
     /// Counters of every kind of call since the start or the last reset.
     pub fn counters(&self) -> Value {
-        self.ctl("counters", &json!({}))
+        self.ctl(&["counters"])
     }
 
     /// One counter; 0 when there is none of that name yet.
@@ -121,14 +146,16 @@ impl Sandbox {
         self.counters()[kind].as_u64().unwrap_or(0)
     }
 
-    /// Waits, on the sandbox's side, until a counter has reached a number.
+    /// Waits, on the sandbox's side and by event, until a counter has reached a number.
     pub fn wait_counter(&self, kind: &str, count: u64) {
-        self.ctl("wait", &json!({"kind": kind, "count": count, "timeout": 30}));
+        let (kind, count) = (format!("kind={kind}"), format!("count={count}"));
+        let said = self.ctl(&["wait", &kind, &count, "timeout=30"]);
+        assert_eq!(said["reached"], true, "{said}; counters: {}", self.counters());
     }
 
     /// Every record of an object, soft-deleted ones included, as the source has it.
     pub fn dump(&self, object: &str) -> Vec<Map<String, Value>> {
-        let answer = self.try_ctl("dump", &json!({"object": object})).expect(200);
+        let answer = self.try_ctl(&["dump", object]).expect(200);
         let text = answer.text();
         text.lines()
             .filter(|line| !line.trim().is_empty())
@@ -137,4 +164,12 @@ impl Sandbox {
             })
             .collect()
     }
+}
+
+/// `name=value` where the name is a bare word; everything else is positional.
+fn named(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    let bare = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    bare.then_some((name, value))
 }

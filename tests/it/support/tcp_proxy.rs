@@ -285,12 +285,13 @@ impl Shared {
                     }
                 }
             }
-            if to.write_all(&buffer[..n]).is_err() {
-                return;
-            }
             if first {
+                // counted before: whoever sees the effect of a request sees it counted
                 self.lock().counts.forwarded += 1;
                 self.bell.notify_all();
+            }
+            if to.write_all(&buffer[..n]).is_err() {
+                return;
             }
         }
     }
@@ -317,12 +318,12 @@ impl Shared {
                 }
             }
             let part = n.min(left);
-            if to.write_all(&buffer[..part]).is_err() {
-                return;
-            }
             if first && meant {
                 self.lock().counts.answered += 1;
                 self.bell.notify_all();
+            }
+            if to.write_all(&buffer[..part]).is_err() {
+                return;
             }
             left -= if left == usize::MAX { 0 } else { part };
             if left == 0 {

@@ -9,6 +9,7 @@
 pub mod rpc;
 
 use super::proc::{Proc, run};
+use super::sqlite::Source;
 use super::wait::START;
 use super::{Scratch, ports, skip};
 use rpc::{Rpc, date, decimal};
@@ -208,10 +209,21 @@ impl Tryton {
         self.delete("ir.model.access", rules);
     }
 
+    /// The fields of a model with their types, as Tryton describes them.
+    pub fn describe(&self, model: &str) -> Value {
+        self.admin.call(&format!("model.{model}.fields_get"), &[]).expect("describe")
+    }
+
+    /// What the replica of a model is compared with: all fields that have a column of their own,
+    /// or the `selected` ones. Calculated fields are among them: Tryton marks them nowhere.
+    pub fn source(&self, model: &str, selected: &[&str]) -> Source {
+        Source::tryton(&self.describe(model), selected, self.dump(model))
+    }
+
     /// Every row of a model with every stored field, as the administrator sees it, inactive ones
     /// too, in the order of ids: what a replica is compared with.
     pub fn dump(&self, model: &str) -> Vec<Map<String, Value>> {
-        let fields = self.admin.call(&format!("model.{model}.fields_get"), &[]).expect("describe");
+        let fields = self.describe(model);
         let names: Vec<&String> = fields.as_object().expect("an object of fields").keys().collect();
         let order = json!([["id", "ASC"]]);
         let args = [json!([]), json!(0), Value::Null, order, json!(names)];
