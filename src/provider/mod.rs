@@ -55,13 +55,35 @@ pub trait Toll: Send + Sync {
     fn settle(&self, ticket: Ticket);
 }
 
-/// A paid call on its way.
-#[derive(Debug)]
+/// A paid call on its way. Dropped without [`Toll::settle`] it counts as lost: the meter is told
+/// by the guard, and the call counts until an answer says otherwise.
 pub struct Ticket {
     /// Number of the call in its domain, in order of starting.
     pub number: u64,
     /// What was reserved.
     pub cost: u32,
+    lost: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Ticket {
+    /// `lost` runs if the ticket is dropped before it is settled.
+    pub fn new(number: u64, cost: u32, lost: impl FnOnce() + Send + 'static) -> Self {
+        Self { number, cost, lost: Some(Box::new(lost)) }
+    }
+
+    /// For [`Toll::settle`]: the guard is off.
+    pub fn settled(mut self) -> u64 {
+        self.lost = None;
+        self.number
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(lost) = self.lost.take() {
+            lost();
+        }
+    }
 }
 
 /// What a call is made with.
