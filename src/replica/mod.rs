@@ -10,15 +10,19 @@
 //! - data is never dropped by a change of schema; a value that does not fit is null in its column
 //!   and kept raw in `_crmsync_odd`.
 //!
-//! [`naming`], [`layout`] and [`value`] decide, without SQL.
+//! [`naming`], [`layout`] and [`value`] decide, without SQL; `sqlite` speaks it.
 
 pub mod error;
 pub mod layout;
 pub mod naming;
+mod sqlite;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod value;
 
 pub use error::ReplicaError;
+pub use sqlite::Replica;
 pub use types::{
     Absent, Applied, Change, Counts, Deletes, Guard, LayoutChange, Mode, Owner, SweepPlan,
 };

@@ -7,7 +7,7 @@
 mod number;
 mod time;
 
-use crmsync_core::domain::FieldType;
+use crmsync_core::domain::{FieldType, Time};
 
 /// A value ready to be bound.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +76,17 @@ pub fn convert(kind: FieldType, text: &str) -> (Cell<'_>, Option<&'static str>) 
         Ok(cell) => (cell, None),
         Err(reason) => (Cell::Null, Some(reason)),
     }
+}
+
+/// A time of ours in the form of the columns, `YYYY-MM-DDTHH:MM:SS.sssZ`. Years before 0001 (no
+/// clock tells one) become its first moment, so that text order stays time order.
+pub fn stamp(at: Time) -> Short {
+    let millis = at.as_nanosecond().div_euclid(1_000_000);
+    i64::try_from(millis.div_euclid(1000))
+        .ok()
+        .zip(i64::try_from(millis.rem_euclid(1000)).ok())
+        .and_then(|(seconds, millis)| time::utc(seconds, millis))
+        .unwrap_or_else(|| Short::new(b"0001-01-01T00:00:00.000Z"))
 }
 
 /// NUL ends a text for many readers of SQLite and is refused by PostgreSQL.

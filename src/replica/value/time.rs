@@ -107,8 +107,8 @@ pub(super) fn date_time(text: &str) -> Result<Cell<'_>, &'static str> {
     };
     let (seconds, millis, rest) = clock(&b[11..]).ok_or(NOT_A_MOMENT)?;
     let offset = offset(rest).ok_or(NOT_A_MOMENT)?;
-    let mut out = *b"0000-00-00T00:00:00.000Z";
     if offset == 0 {
+        let mut out = *b"0000-00-00T00:00:00.000Z";
         if day.0 < 1 {
             return Err(OUT_OF_RANGE);
         }
@@ -120,16 +120,22 @@ pub(super) fn date_time(text: &str) -> Result<Cell<'_>, &'static str> {
         return Ok(Cell::Short(Short::new(&out)));
     }
     let moment = days_from_civil(day) * DAY + seconds - offset;
+    utc(moment, millis).map(Cell::Short).ok_or(OUT_OF_RANGE)
+}
+
+/// Seconds since 1970 and milliseconds, as text; `None` outside the years 0001 to 9999.
+pub(super) fn utc(moment: i64, millis: i64) -> Option<Short> {
     let (y, m, d) = civil_from_days(moment.div_euclid(DAY));
     if !(1..=9999).contains(&y) {
-        return Err(OUT_OF_RANGE);
+        return None;
     }
+    let mut out = *b"0000-00-00T00:00:00.000Z";
     put(&mut out[..2], y / 100);
     put(&mut out[2..4], y % 100);
     put(&mut out[5..7], m);
     put(&mut out[8..10], d);
     put_clock(&mut out[11..23], moment.rem_euclid(DAY), millis);
-    Ok(Cell::Short(Short::new(&out)))
+    Some(Short::new(&out))
 }
 
 /// Two digits.

@@ -1,0 +1,203 @@
+//! The replica in one SQLite file.
+//!
+//! Hides SQL, the pragmas, and the file's life: WAL while open (readers never wait), a rollback
+//! journal when closed, so that a reader without write permission can open it. Invariant: every
+//! write goes through [`Replica::transact`], which checks whose file it is before and keeps the
+//! change counter after.
+
+mod book;
+mod fail;
+mod open;
+mod read;
+mod rows;
+mod schema;
+mod sweep;
+mod tables;
+
+use super::{Applied, Change, LayoutChange, Owner, ReplicaError};
+use book::Book;
+use crmsync_core::domain::{ObjectSchema, Time};
+use fail::Fail;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a write waits for another writer's lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long closing waits for readers before it leaves the file in WAL mode.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// An open replica. Blocking; give it a thread. Close it with [`Replica::close`]; a dropped one
+/// loses nothing, but stays in WAL mode until the next close.
+#[derive(Debug)]
+pub struct Replica {
+    connection: Connection,
+    path: PathBuf,
+    /// The connection's name, for people who look into the file.
+    name: String,
+    /// As whom we write.
+    owner: Option<Owner>,
+    book: Book,
+    plans: rows::Plans,
+}
+
+/// A write transaction in which the file is known to be ours.
+struct Work<'a> {
+    db: &'a Connection,
+    book: &'a Book,
+    plans: &'a mut rows::Plans,
+    /// Last used number of `_crmsync_seq`.
+    seq: i64,
+}
+
+impl Replica {
+    /// Opens the file, makes it (0640) if there is none, adopts it if there is one. `name` is the
+    /// connection's name, written into the file for people.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Newer`] for a newer layout, [`ReplicaError::NotOurs`] for another program's
+    /// database; neither file is touched.
+    pub fn open(path: &Path, name: &str) -> Result<Self, ReplicaError> {
+        let connection = open::open(path)?;
+        let book = Book::load(&connection).map_err(|e| e.at(path, "reading the layout"))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            name: name.to_owned(),
+            owner: None,
+            book,
+            plans: rows::Plans::default(),
+        })
+    }
+
+    /// Who the file says owns it; `None` for a new file.
+    pub fn owner(&self) -> Result<Option<Owner>, ReplicaError> {
+        open::owner(&self.connection).map_err(|e| e.at(&self.path, "reading the owner"))
+    }
+
+    /// Takes the file for `owner`; nothing can be written before. The first claim pins provider
+    /// and org. Claiming again with the same or a greater epoch is harmless.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NotOurs`]: another provider or org, a lower epoch, or the same epoch of
+    /// another connection. Whoever adopts a file on purpose claims with its epoch plus one.
+    pub fn claim(&mut self, owner: &Owner) -> Result<(), ReplicaError> {
+        let (path, name) = (&self.path, &self.name);
+        let claim = |connection: &mut Connection| -> Result<(), Fail> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            open::claim(&tx, path, name, owner)?;
+            Ok(tx.commit()?)
+        };
+        claim(&mut self.connection).map_err(|e| e.at(&self.path, "claiming the replica"))?;
+        self.owner = Some(owner.clone());
+        Ok(())
+    }
+
+    /// Makes or alters the object's table for the selected `fields` (names of the schema; others
+    /// are ignored). One transaction; nothing is written if nothing is to be changed.
+    pub fn lay_out(
+        &mut self,
+        object: &ObjectSchema,
+        fields: &[String],
+        now: Time,
+    ) -> Result<LayoutChange, ReplicaError> {
+        let done = self.transact(|work| tables::lay_out(work, object, fields, now));
+        let loaded = self.reload();
+        let change = done
+            .map_err(|e| e.at(&self.path, &format!("laying out the table of {}", object.name)))?;
+        loaded.map(|()| change)
+    }
+
+    /// Carries out all changes in one transaction, in order.
+    pub fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<Applied>, ReplicaError> {
+        let mut doing = String::from("beginning a write");
+        let done = self.transact(|work| {
+            let mut applied = Vec::with_capacity(changes.len());
+            for change in changes {
+                applied.push(one(work, change).inspect_err(|_| doing = words(change))?);
+            }
+            Ok(applied)
+        });
+        let applied = done.map_err(|e| e.at(&self.path, &doing))?;
+        if changes.iter().any(|c| matches!(c, Change::Forget { .. })) {
+            self.reload()?;
+        }
+        Ok(applied)
+    }
+
+    /// Checkpoints, goes back to a rollback journal and closes. While readers hold the file it
+    /// stays in WAL mode; the next close tries again.
+    pub fn close(self) -> Result<(), ReplicaError> {
+        let path = self.path;
+        open::close(self.connection).map_err(|e| e.at(&path, "closing the replica"))
+    }
+
+    /// Runs `f` between the owner's check and the commit.
+    fn transact<T>(&mut self, f: impl FnOnce(&mut Work<'_>) -> Result<T, Fail>) -> Result<T, Fail> {
+        let Some(owner) = &self.owner else {
+            return Err(Fail::Bug("nothing may be written before the replica is claimed".into()));
+        };
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        open::check(&tx, &self.path, owner)?;
+        let before: i64 = tx
+            .prepare_cached(
+                r#"SELECT CAST("value" AS INTEGER) FROM "_crmsync_meta" WHERE "key" = 'seq'"#,
+            )?
+            .query_row([], |r| r.get(0))
+            .optional()?
+            .unwrap_or(0);
+        let mut work = Work { db: &tx, book: &self.book, plans: &mut self.plans, seq: before };
+        let value = f(&mut work)?;
+        let after = work.seq;
+        if after != before {
+            tx.prepare_cached(r#"INSERT OR REPLACE INTO "_crmsync_meta" VALUES ('seq', ?1)"#)?
+                .execute([after.to_string()])?;
+        }
+        tx.commit()?;
+        Ok(value)
+    }
+
+    /// After tables have changed (or might have).
+    fn reload(&mut self) -> Result<(), ReplicaError> {
+        self.plans = rows::Plans::default();
+        self.book =
+            Book::load(&self.connection).map_err(|e| e.at(&self.path, "reading the layout"))?;
+        Ok(())
+    }
+}
+
+fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
+    match *change {
+        Change::Rows { object, fields, batch, mode, at } => {
+            rows::merge(work, object, fields, batch, mode, at)
+        }
+        Change::State { object, state } => tables::state(work, object, state),
+        Change::Deleted { object, ids, policy, at } => {
+            sweep::deleted(work, object, ids, policy, at)
+        }
+        Change::SweepBegin { object } => sweep::begin(work, object),
+        Change::SweepKeys { object, batch } => sweep::keys(work, object, batch),
+        Change::SweepEnd { object, as_, guard, at } => sweep::end(work, object, as_, guard, at),
+        Change::Forget { object } => tables::forget(work, object),
+        Change::Erase { before } => sweep::erase(work, before),
+    }
+}
+
+fn words(change: &Change<'_>) -> String {
+    match change {
+        Change::Rows { object, .. } => format!("writing rows of {object}"),
+        Change::State { object, .. } => format!("writing the state of {object}"),
+        Change::Deleted { object, .. } => format!("marking deleted rows of {object}"),
+        Change::SweepBegin { object }
+        | Change::SweepKeys { object, .. }
+        | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
+        Change::Forget { object } => format!("forgetting {object}"),
+        Change::Erase { .. } => "erasing deleted rows".to_owned(),
+    }
+}
+
+/// A name as an identifier of SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,352 @@
+//! Rows of a batch merged into their table.
+//!
+//! Two statements per object and list of fields, prepared once: an insert that yields to an
+//! existing row, and an update that touches a row only if something in it differs. Values are
+//! bound borrowed. Rows go in key order, so that pages of the index are visited once.
+
+use super::super::value::{self, Cell};
+use super::super::{Applied, Mode};
+use super::book::{Table, key_cell, key_kind};
+use super::fail::Fail;
+use super::{Work, quoted};
+use crmsync_core::domain::{Batch, FieldType, Time};
+use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, Connection, params};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self {
+            Cell::Null => ValueRef::Null,
+            Cell::Int(n) => ValueRef::Integer(*n),
+            Cell::Real(x) => ValueRef::Real(*x),
+            Cell::Text(_) | Cell::Short(_) | Cell::Owned(_) => {
+                ValueRef::Text(self.text().unwrap_or_default().as_bytes())
+            }
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// The last plan of each object and mode.
+pub(super) type Plans = BTreeMap<(String, Mode), Arc<Plan>>;
+
+/// How the columns of a batch go into the table.
+#[derive(Debug)]
+pub(super) struct Plan {
+    fields: Vec<String>,
+    targets: Vec<Target>,
+    insert: String,
+    /// Absent for a `Fill` of nothing but the key.
+    update: Option<String>,
+    /// Index into `targets`.
+    stamp: Option<usize>,
+    flag: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Target {
+    /// Column of the batch.
+    from: usize,
+    /// Name in the table, unquoted.
+    column: String,
+    kind: FieldType,
+}
+
+impl Plan {
+    fn new(table: &Table, fields: &[String], mode: Mode) -> Result<Self, Fail> {
+        let key = table.key_column()?;
+        let mut targets: Vec<Target> = Vec::with_capacity(fields.len());
+        let mut used = BTreeSet::new();
+        for (from, field) in fields.iter().enumerate() {
+            let column = table
+                .column(field)
+                .ok_or_else(|| Fail::Bug(format!("field {field} has no column yet")))?;
+            if used.insert(&column.column) {
+                let kind = if from == 0 { key_kind(column.kind) } else { column.kind };
+                targets.push(Target { from, column: column.column.clone(), kind });
+            }
+        }
+        if targets.first().is_none_or(|t| t.column != key.column) {
+            return Err(Fail::Bug(format!("the first field is not the key {}", table.key)));
+        }
+        let place = |field: Option<&str>, kind: FieldType| {
+            let column = table.column(field?)?;
+            targets.iter().position(|t| t.column == column.column && t.kind == kind)
+        };
+        let stamp = place(table.stamp.as_deref(), FieldType::DateTime);
+        let flag = place(table.flag.as_deref(), FieldType::Boolean);
+        let (insert, update) = statements(&table.name, &targets, mode, stamp.is_some());
+        Ok(Self { fields: fields.to_vec(), targets, insert, update, stamp, flag })
+    }
+}
+
+/// Parameters: one per target, then `_synced_at`, `_crmsync_seq`, and but for `Fill` `_deleted_at`.
+fn statements(
+    table: &str,
+    targets: &[Target],
+    mode: Mode,
+    has_stamp: bool,
+) -> (String, Option<String>) {
+    let n = targets.len();
+    let (synced, seq, deleted) = (n + 1, n + 2, n + 3);
+    let table = quoted(table);
+    let (mut names, mut values, mut sets) = (String::new(), String::new(), String::new());
+    let (mut compared, mut with) = (String::new(), String::new());
+    for (i, target) in targets.iter().enumerate() {
+        let name = quoted(&target.column);
+        let (number, comma) = (i + 1, if i > 1 { ", " } else { "" });
+        // Writing to a String cannot fail.
+        let _ = write!(names, "{name}, ");
+        let _ = write!(values, "?{number}, ");
+        if i > 0 {
+            let _ = write!(sets, "{name} = ?{number}, ");
+            let _ = write!(compared, "{comma}{name}");
+            let _ = write!(with, "{comma}?{number}");
+        }
+    }
+    let key = quoted(&targets[0].column);
+    let differs = (n > 1).then(|| format!("({compared}) IS NOT ({with})"));
+    let insert = format!(
+        r#"INSERT INTO {table} ({names}"_synced_at", "_crmsync_seq", "_deleted_at")
+           VALUES ({values}?{synced}, ?{seq}, ?{deleted}) ON CONFLICT DO NOTHING"#
+    );
+    let update = match mode {
+        Mode::Fill => differs.map(|differs| {
+            format!(
+                r#"UPDATE {table} SET {sets}"_synced_at" = ?{synced}, "_crmsync_seq" = ?{seq}
+                   WHERE {key} = ?1 AND {differs}"#
+            )
+        }),
+        Mode::Upsert => {
+            // The delete log may know the time better than the stamp: the later one stays, or
+            // without a stamp the first, so that a re-read changes nothing. Null stays null.
+            let mark = if has_stamp {
+                format!(r#"max(coalesce("_deleted_at", ?{deleted}), ?{deleted})"#)
+            } else {
+                format!(r#"iif(?{deleted} IS NULL, NULL, coalesce("_deleted_at", ?{deleted}))"#)
+            };
+            let differs = differs.map(|d| format!("{d} OR ")).unwrap_or_default();
+            Some(format!(
+                r#"UPDATE {table} SET {sets}"_synced_at" = ?{synced}, "_crmsync_seq" = ?{seq},
+                     "_deleted_at" = {mark}, "_hidden_at" = NULL
+                   WHERE {key} = ?1 AND ({differs}"_hidden_at" IS NOT NULL
+                     OR "_deleted_at" IS NOT {mark})"#
+            ))
+        }
+    };
+    (insert, update)
+}
+
+pub(super) fn merge(
+    work: &mut Work<'_>,
+    object: &str,
+    fields: &[String],
+    batch: &Batch,
+    mode: Mode,
+    at: Time,
+) -> Result<Applied, Fail> {
+    let mut applied = Applied { rows: batch.rows() as u64, ..Applied::default() };
+    if applied.rows == 0 {
+        return Ok(applied);
+    }
+    if batch.columns() != fields.len() {
+        let (columns, fields) = (batch.columns(), fields.len());
+        return Err(Fail::Bug(format!("a batch of {columns} columns came for {fields} fields")));
+    }
+    let plan = match work.plans.get(&(object.to_owned(), mode)) {
+        Some(plan) if plan.fields == fields => plan.clone(),
+        _ => {
+            let plan = Arc::new(Plan::new(work.book.table(object)?, fields, mode)?);
+            work.plans.insert((object.to_owned(), mode), plan.clone());
+            plan
+        }
+    };
+    let table = work.book.table(object)?;
+    let mut odd = Odd::new(work.db, object, at)?;
+    let mut insert = work.db.prepare_cached(&plan.insert)?;
+    let mut update = match &plan.update {
+        Some(sql) => Some(work.db.prepare_cached(sql)?),
+        None => None,
+    };
+    let mut exists = work.db.prepare_cached(&format!(
+        "SELECT 1 FROM {} WHERE {} = ?1",
+        quoted(&table.name),
+        quoted(&plan.targets[0].column)
+    ))?;
+    let now = value::stamp(at);
+    let mut cells: Vec<Cell<'_>> = Vec::with_capacity(plan.targets.len());
+    for row in in_key_order(batch, plan.targets[0].kind) {
+        let key = batch.key(row).unwrap_or_default();
+        cells.clear();
+        odd.found.clear();
+        let Some(key) = key_cell(plan.targets[0].kind, key) else {
+            odd.no_key(&plan.targets[0].column, key)?;
+            applied.odd += 1;
+            continue;
+        };
+        cells.push(key);
+        for (i, target) in plan.targets.iter().enumerate().skip(1) {
+            let (cell, reason) = match batch.get(row, target.from) {
+                Some(text) => value::convert(target.kind, text),
+                None => (Cell::Null, None),
+            };
+            if let Some(reason) = reason {
+                odd.found.push((i, reason));
+            }
+            cells.push(cell);
+        }
+        let deleted = match plan.flag.and_then(|i| cells.get(i)) {
+            Some(Cell::Int(1)) => match plan.stamp.and_then(|i| cells.get(i)) {
+                Some(stamp @ (Cell::Text(_) | Cell::Short(_))) => stamp.clone(),
+                Some(_) | None => Cell::Short(now),
+            },
+            Some(_) | None => Cell::Null,
+        };
+        let next = work.seq + 1;
+        let mut changed = 0;
+        if mode == Mode::Upsert {
+            bind(&mut insert, &cells, now.as_str(), next)?;
+            insert.raw_bind_parameter(cells.len() + 3, &deleted)?;
+            changed = insert.raw_execute()?;
+            applied.inserted += changed as u64;
+        }
+        if changed == 0
+            && let Some(update) = &mut update
+        {
+            bind(update, &cells, now.as_str(), next)?;
+            if mode == Mode::Upsert {
+                update.raw_bind_parameter(cells.len() + 3, &deleted)?;
+            }
+            changed = update.raw_execute()?;
+        }
+        if changed > 0 {
+            work.seq = next;
+            applied.changed += 1;
+            applied.deleted += u64::from(mode == Mode::Upsert && deleted != Cell::Null);
+        }
+        applied.odd += odd.found.len() as u64;
+        if (odd.any || !odd.found.is_empty())
+            && (mode == Mode::Upsert || exists.exists(params![cells[0]])?)
+        {
+            odd.settle(&plan.targets, batch, row)?;
+        }
+    }
+    Ok(applied)
+}
+
+fn bind(
+    statement: &mut CachedStatement<'_>,
+    cells: &[Cell<'_>],
+    synced: &str,
+    seq: i64,
+) -> rusqlite::Result<()> {
+    for (i, cell) in cells.iter().enumerate() {
+        statement.raw_bind_parameter(i + 1, cell)?;
+    }
+    statement.raw_bind_parameter(cells.len() + 1, synced)?;
+    statement.raw_bind_parameter(cells.len() + 2, seq)
+}
+
+/// Row numbers by key. Equal keys keep their order: the later row of a batch is the newer one.
+fn in_key_order(batch: &Batch, kind: FieldType) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..batch.rows()).collect();
+    if kind == FieldType::Integer {
+        order.sort_by_cached_key(|row| {
+            batch.key(*row).and_then(|k| k.parse::<i64>().ok()).unwrap_or(i64::MIN)
+        });
+    } else if !order.is_sorted_by_key(|row| batch.key(*row)) {
+        order.sort_by_key(|row| batch.key(*row));
+    }
+    order
+}
+
+/// Values that do not fit, of one object.
+struct Odd<'a> {
+    db: &'a Connection,
+    object: &'a str,
+    at: value::Short,
+    /// Whether the object has any: only then good values can end one.
+    any: bool,
+    /// Of the current row: target and reason.
+    found: Vec<(usize, &'static str)>,
+}
+
+impl<'a> Odd<'a> {
+    fn new(db: &'a Connection, object: &'a str, at: Time) -> Result<Self, Fail> {
+        let any = db
+            .prepare_cached(r#"SELECT 1 FROM "_crmsync_odd" WHERE "object" = ?1 LIMIT 1"#)?
+            .exists([object])?;
+        Ok(Self { db, object, at: value::stamp(at), any, found: Vec::new() })
+    }
+
+    /// Keeps the row's odd values and drops those that good ones replaced.
+    fn settle(&mut self, targets: &[Target], batch: &Batch, row: usize) -> Result<(), Fail> {
+        let key = batch.key(row).unwrap_or_default();
+        // A number may be written in several ways; its plain form is the key everywhere.
+        let plain = match key_cell(targets[0].kind, key) {
+            Some(Cell::Int(n)) => Cow::Owned(n.to_string()),
+            _ => Cow::Borrowed(key),
+        };
+        if self.any {
+            let mut of_row = self.db.prepare_cached(
+                r#"SELECT "column_name" FROM "_crmsync_odd" WHERE "object" = ?1 AND "key" = ?2"#,
+            )?;
+            let old = of_row
+                .query_map([self.object, plain.as_ref()], |r| r.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            for column in old {
+                let target = targets.iter().position(|t| t.column == column);
+                if target.is_some_and(|t| !self.found.iter().any(|(i, _)| *i == t)) {
+                    self.db
+                        .prepare_cached(
+                            r#"DELETE FROM "_crmsync_odd"
+                               WHERE "object" = ?1 AND "key" = ?2 AND "column_name" = ?3"#,
+                        )?
+                        .execute([self.object, plain.as_ref(), &column])?;
+                }
+            }
+        }
+        for (i, reason) in &self.found {
+            let target = &targets[*i];
+            let raw = batch.get(row, target.from).unwrap_or_default();
+            keep(self.db, [self.object, plain.as_ref(), &target.column], raw, reason, self.at)?;
+        }
+        self.any |= !self.found.is_empty();
+        Ok(())
+    }
+
+    /// A row that cannot be kept at all.
+    fn no_key(&mut self, column: &str, raw: &str) -> Result<(), Fail> {
+        let key = raw.replace('\0', "");
+        let reason = "the record has no usable key; it was left out";
+        keep(self.db, [self.object, &key, column], raw, reason, self.at)?;
+        self.any = true;
+        Ok(())
+    }
+}
+
+fn keep(
+    db: &Connection,
+    [object, key, column]: [&str; 3],
+    raw: &str,
+    reason: &str,
+    at: value::Short,
+) -> Result<(), Fail> {
+    // SQLite's text functions stop at a NUL: such a text is kept as a BLOB, byte for byte.
+    let raw = if raw.as_bytes().contains(&0) {
+        Value::Blob(raw.as_bytes().to_vec())
+    } else {
+        Value::Text(raw.to_owned())
+    };
+    db.prepare_cached(
+        r#"INSERT INTO "_crmsync_odd" VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+           ON CONFLICT DO UPDATE SET "raw" = ?4, "reason" = ?5, "at" = ?6
+           WHERE "raw" IS NOT ?4 OR "reason" IS NOT ?5"#,
+    )?
+    .execute(params![object, key, column, raw, reason, at.as_str()])?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Behaviour of the replica, read back with plain SQL.
