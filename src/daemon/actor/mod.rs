@@ -1,0 +1,445 @@
+//! One connection as it lives: a task that owns its state and is the only one to change it.
+//!
+//! Whatever happens (bell, command, reload, quota, end of a run) comes through its mailbox, goes
+//! through `core::connection::step`, is stored with its effects in one transaction, and is then
+//! carried out. Invariants: what is in memory is what is in the store; at most one run; an effect
+//! that could not be stored is not carried out.
+
+mod effects;
+mod grants;
+mod runs;
+mod view;
+
+use super::copy::Copy;
+use super::grant::Holder;
+use super::shared::Shared;
+use super::toll::Gate;
+use super::work::{ObjectSummary, Report};
+use crate::auth;
+use crate::control::protocol::{
+    Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
+    ReauthorizeRequest, Refusal, RefusalCode, RequestLine, RunLine, SyncRequest,
+};
+use crate::provider::Provider;
+use crate::store::{Change, StoreError};
+use crmsync_core::config::settings::Connection as Settings;
+use crmsync_core::connection::{self, Connection, Event, Rules};
+use crmsync_core::domain::{ConnectionName, Identity, Time};
+use crmsync_core::notice::Notices;
+use crmsync_core::reauth::Request;
+use crmsync_core::{quota, schedule};
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// A reply that somebody waits for.
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What can come into the mailbox.
+pub enum Message {
+    /// Something happened.
+    Event(Event),
+    /// The bell found it due.
+    Due(Time),
+    /// The quota domain's hold.
+    Quota(quota::Change),
+    /// Settings changed.
+    Configure(Box<Parts>),
+    /// It left the configuration.
+    Retire(oneshot::Sender<()>),
+    /// The run is over.
+    RunOver(String, Box<Report>),
+    /// A probe of a suspect grant has ended.
+    Probed(Result<(), crmsync_core::domain::Fault>),
+    /// A resume probe has ended.
+    ResumeProbed,
+    /// A new grant was got and looked at.
+    Proved(Box<grants::Proved>),
+    /// Status for people.
+    Status(oneshot::Sender<ConnectionStatus>),
+    /// Everything for people.
+    Detail(Box<Answer<ConnectionDetail>>),
+    /// `crmsync sync`.
+    Sync(Caller, SyncRequest, Answer<RunLine>),
+    /// `crmsync pause`.
+    Pause(Caller, PauseRequest, Answer<ConnectionStatus>),
+    /// `crmsync resume`.
+    Resume(Caller, Answer<ConnectionStatus>),
+    /// `crmsync approve`.
+    Approve(Caller, Answer<ConnectionStatus>),
+    /// `crmsync disconnect`.
+    Disconnect(Caller, Answer<ConnectionStatus>),
+    /// `crmsync reauthorize`.
+    Reauthorize(Caller, ReauthorizeRequest, Answer<ReauthorizeReply>),
+    /// Where the browser was sent.
+    Callback(Caller, SecretString, Answer<GrantReply>),
+    /// A password was given.
+    Password(Caller, SecretString, Answer<GrantReply>),
+    /// `crmsync reauthorize confirm`.
+    Confirm(Caller, Answer<GrantReply>),
+    /// `crmsync reauthorize reject`.
+    Reject(Caller, Answer<RequestLine>),
+    /// `crmsync secret set`.
+    SetSecret(Caller, String, SecretString, Answer<()>),
+    /// The daemon stops: end the run at a checkpoint, then answer.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What a connection is made of by its configuration; a reload makes new ones.
+pub struct Parts {
+    /// Settings in force.
+    pub settings: Arc<Settings>,
+    /// The foreign system.
+    pub provider: Arc<dyn Provider>,
+    /// OAuth client, where it is used.
+    pub oauth: Option<auth::Client>,
+    /// Of settings and referenced files.
+    pub fingerprint: String,
+}
+
+/// What others may do with a connection.
+#[derive(Clone)]
+pub struct Handle {
+    /// Internal id.
+    pub id: String,
+    mailbox: mpsc::UnboundedSender<Message>,
+}
+
+impl Handle {
+    /// Sends; a connection that is gone takes nothing.
+    pub fn send(&self, message: Message) {
+        let _ = self.mailbox.send(message);
+    }
+
+    /// Sends and waits for the answer.
+    pub async fn ask<T>(&self, message: impl FnOnce(Answer<T>) -> Message) -> Result<T, Refusal> {
+        let (answer, reply) = oneshot::channel();
+        self.send(message(answer));
+        reply.await.unwrap_or_else(|_| {
+            Err(Refusal::new(RefusalCode::Unavailable, "the connection is being put away"))
+        })
+    }
+
+    /// Its line of `status`; none when it is being put away.
+    pub async fn status(&self) -> Option<ConnectionStatus> {
+        let (answer, reply) = oneshot::channel();
+        self.send(Message::Status(answer));
+        reply.await.ok()
+    }
+}
+
+/// A run under way.
+struct Running {
+    id: String,
+    stop: CancellationToken,
+    why: Option<connection::StopWhy>,
+    started: Time,
+    cause: &'static str,
+}
+
+/// The task's own.
+pub struct Actor {
+    shared: Arc<Shared>,
+    name: ConnectionName,
+    id: String,
+    created: Time,
+    settings: Arc<Settings>,
+    provider: Arc<dyn Provider>,
+    holder: Arc<Holder>,
+    copy: Copy,
+    gate: Option<Arc<Gate>>,
+    state: Connection,
+    version: u64,
+    notices: Notices,
+    notices_version: u64,
+    request: Option<Request>,
+    request_version: u64,
+    summary: Vec<ObjectSummary>,
+    running: Option<Running>,
+    probe_at: Option<Time>,
+    probing: bool,
+    /// When a failed store is tried again.
+    store_retry: Option<Time>,
+    next_due: Option<Time>,
+    last_status: Option<ConnectionStatus>,
+    modified: Time,
+    modified_by: String,
+    /// Why the next run starts, for its log.
+    cause: &'static str,
+    mailbox: mpsc::UnboundedReceiver<Message>,
+    own: mpsc::UnboundedSender<Message>,
+}
+
+impl Actor {
+    /// Reads its state from the store and starts the task.
+    pub fn start(
+        shared: &Arc<Shared>,
+        name: &ConnectionName,
+        id: &str,
+        created: Time,
+        parts: Parts,
+    ) -> Result<Handle, StoreError> {
+        let (own, mailbox) = mpsc::unbounded_channel();
+        let store = &shared.store;
+        let read = |kind: &str| store.doc(kind, id);
+        let (version, state) = parsed::<Connection>(read("connection")?);
+        let (notices_version, notices) = parsed::<Notices>(read("notices")?);
+        let (request_version, request) = parsed::<Option<Request>>(read("request")?);
+        let (_, summary) = parsed::<Vec<ObjectSummary>>(read("summary")?);
+        let holder = Arc::new(Holder::new(
+            id,
+            name.as_str(),
+            Arc::clone(&parts.provider),
+            parts.oauth,
+            Arc::clone(&parts.settings),
+            store.clone(),
+            Arc::clone(&shared.vault),
+            shared.env,
+        ));
+        let notices = if notices_version == 0 { Notices::new(id) } else { notices };
+        let (facts, _) = holder.facts()?;
+        let mut actor = Self {
+            copy: Copy::new(&shared.replica_dir, name.as_str()),
+            shared: Arc::clone(shared),
+            name: name.clone(),
+            id: id.to_owned(),
+            created,
+            settings: parts.settings,
+            provider: parts.provider,
+            holder,
+            gate: None,
+            state,
+            version,
+            notices,
+            notices_version,
+            request,
+            request_version,
+            summary,
+            running: None,
+            probe_at: None,
+            probing: false,
+            store_retry: None,
+            next_due: None,
+            last_status: None,
+            modified: facts.granted.unwrap_or(created),
+            modified_by: facts.by,
+            cause: "schedule",
+            mailbox,
+            own: own.clone(),
+        };
+        if let Some(identity) = &facts.identity {
+            actor.join(identity)?;
+        }
+        let mut events = vec![Event::Started];
+        events.push(Event::Configured { enabled: actor.settings.enabled });
+        match shared.vault.open() {
+            Ok(_) => events.push(Event::KeyBack),
+            Err(e) => events.push(Event::KeyMissing { text: e.to_string() }),
+        }
+        actor.take(&events, Change::default());
+        actor.schedule_first();
+        tokio::spawn(actor.live());
+        Ok(Handle { id: id.to_owned(), mailbox: own })
+    }
+
+    fn rules(&self) -> Rules {
+        let now = self.shared.env.now();
+        let interval = schedule::interval(&self.settings.schedule, now);
+        let rotates = match self.provider.credential() {
+            crmsync_core::domain::CredentialKind::Code => {
+                self.holder.facts().map_or(true, |f| f.0.rotates != Some(false))
+            }
+            crmsync_core::domain::CredentialKind::ClientCredentials
+            | crmsync_core::domain::CredentialKind::Password => false,
+        };
+        Rules::new(rotates, interval, self.settings.alarm_after, schedule::seed(self.name.as_str()))
+    }
+
+    /// Joins the quota domain of the org.
+    fn join(&mut self, identity: &Identity) -> Result<(), StoreError> {
+        let domain = self.provider.domain(identity);
+        if self.gate.as_ref().is_some_and(|g| *g.domain() != domain)
+            && let Some(old) = self.gate.take()
+        {
+            old.leave(&self.id);
+        }
+        let gate = self.shared.meters.gate(&domain)?;
+        let q = &self.settings.quota;
+        let settings = quota::Settings {
+            pause_at: q.pause_at,
+            resume_below: q.resume_below,
+            own_share: q.own_share,
+            limit: q.limit,
+        };
+        gate.join(&self.id, settings, self.provider.spec().daily_limit);
+        self.gate = Some(gate);
+        Ok(())
+    }
+
+    async fn live(mut self) {
+        loop {
+            let wake = self.wake_in();
+            tokio::select! {
+                message = self.mailbox.recv() => match message {
+                    Some(Message::Shutdown(done)) => {
+                        self.shut_down().await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(Message::Retire(done)) => {
+                        self.take(&[Event::Retired], Change::default());
+                        self.end_run().await;
+                        if let Some(gate) = &self.gate {
+                            gate.leave(&self.id);
+                        }
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(message) => self.receive(message).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(wake) => self.wake().await,
+            }
+        }
+    }
+
+    /// How long it may sleep when nothing comes.
+    fn wake_in(&self) -> Duration {
+        let now = self.shared.env.now();
+        let rules = self.rules();
+        let held = self.gate.as_ref().and_then(|g| match g.held() {
+            Some(quota::Change::Held { next_probe, .. }) => Some(next_probe),
+            Some(quota::Change::Freed) | None => None,
+        });
+        let probe_of_hold = held.filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }));
+        let at = [
+            connection::next_wake(&self.state, now, &rules),
+            self.notices.next_wake(now, &self.shared.notice_rules()),
+            self.probe_at.filter(|_| !self.probing),
+            self.store_retry,
+            probe_of_hold,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        // Never at once: a wake that finds nothing to do must not become a loop.
+        let least = Duration::from_millis(200);
+        let most = Duration::from_secs(3600);
+        at.map_or(most, |at| {
+            Duration::try_from(at.duration_since(now)).unwrap_or(least).clamp(least, most)
+        })
+    }
+
+    async fn wake(&mut self) {
+        let now = self.shared.env.now();
+        self.store_retry = None;
+        if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
+            self.probe();
+        }
+        self.look_at_quota();
+        self.cause = "retry";
+        self.take(&[Event::Due], Change::default());
+    }
+
+    async fn receive(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.take(&[event], Change::default()),
+            Message::Due(due) => self.due(due),
+            Message::Quota(change) => self.quota(change),
+            Message::Configure(parts) => self.configure(*parts).await,
+            Message::RunOver(id, report) => self.run_over(&id, *report).await,
+            Message::Probed(result) => {
+                self.probing = false;
+                self.probe_at = None;
+                self.take(&[Event::ProbeResult(result)], Change::default());
+            }
+            Message::ResumeProbed => {
+                self.probing = false;
+                self.look_at_quota();
+            }
+            Message::Proved(proved) => self.proved(*proved).await,
+            Message::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Message::Detail(answer) => {
+                let _ = answer.send(self.detail());
+            }
+            Message::Sync(by, request, answer) => self.sync(&by, request, answer),
+            Message::Pause(by, request, answer) => self.pause(&by, request, answer),
+            Message::Resume(by, answer) => {
+                let event = Event::Resumed { by: by.user.clone() };
+                self.command(&by, "resume", event, answer);
+            }
+            Message::Approve(by, answer) => self.approve(&by, answer),
+            Message::Disconnect(by, answer) => self.disconnect(&by, answer).await,
+            Message::Reauthorize(by, request, answer) => self.reauthorize(&by, request, answer),
+            Message::Callback(by, redirected, answer) => self.callback(by, redirected, answer),
+            Message::Password(by, password, answer) => self.password(by, password, answer),
+            Message::Confirm(by, answer) => self.confirm(&by, answer).await,
+            Message::Reject(by, answer) => self.reject(&by, answer).await,
+            Message::SetSecret(by, key, value, answer) => {
+                let _ = answer.send(self.set_secret(&by, &key, &value).await);
+            }
+            Message::Retire(_) | Message::Shutdown(_) => {}
+        }
+    }
+
+    /// New settings. A run under way goes on with the old ones unless they matter to it.
+    async fn configure(&mut self, parts: Parts) {
+        let old = Arc::clone(&self.settings);
+        self.holder = Arc::new(Holder::new(
+            &self.id,
+            self.name.as_str(),
+            Arc::clone(&parts.provider),
+            parts.oauth,
+            Arc::clone(&parts.settings),
+            self.shared.store.clone(),
+            Arc::clone(&self.shared.vault),
+            self.shared.env,
+        ));
+        self.provider = parts.provider;
+        self.settings = parts.settings;
+        self.modified = self.shared.env.now();
+        "configuration".clone_into(&mut self.modified_by);
+        if let Ok(Some(identity)) = self.holder.identity()
+            && let Err(error) = self.join(&identity)
+        {
+            tracing::warn!(connection = %self.name, %error, "joining the quota domain");
+        }
+        let needs_new_run = old.objects != self.settings.objects
+            || old.keys != self.settings.keys
+            || old.provider != self.settings.provider
+            || old.network != self.settings.network
+            || old.secrets != self.settings.secrets;
+        if needs_new_run {
+            self.cancel_run(connection::StopWhy::Configuration);
+        }
+        if old.schedule != self.settings.schedule {
+            self.reschedule(Change::default());
+        }
+        let enabled = self.settings.enabled;
+        let mut events = vec![Event::Configured { enabled }];
+        if needs_new_run && enabled {
+            self.wish(|w| w.describe = true);
+            events.push(Event::Due);
+        }
+        self.cause = "reload";
+        self.take(&events, Change::default());
+    }
+}
+
+fn parsed<T: Default + serde::de::DeserializeOwned>(doc: Option<(u64, String)>) -> (u64, T) {
+    match doc {
+        Some((version, text)) => match serde_json::from_str(&text) {
+            Ok(value) => (version, value),
+            Err(error) => {
+                // Written by ourselves: only a mistake of ours or a damaged disk comes here.
+                tracing::error!(%error, "a document of the store is unreadable; starting afresh");
+                (version, T::default())
+            }
+        },
+        None => (0, T::default()),
+    }
+}
