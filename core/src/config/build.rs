@@ -191,6 +191,13 @@ impl<'a> Builder<'a> {
         self.report.add(self.texts, problem);
     }
 
+    /// Something is missing: not said of a table in a file that could not be read whole.
+    pub fn lacks(&mut self, problem: Problem, table: &Place) {
+        if !table.torn {
+            self.add(problem);
+        }
+    }
+
     pub fn place(&self, t: Table<'_>, key: &str) -> Option<Place> {
         t.get(key).map(|n| n.place.clone())
     }
@@ -239,7 +246,7 @@ impl<'a> Builder<'a> {
     fn required(&mut self, t: Table<'_>, key: &str, hint: &str) -> Option<String> {
         if let (None, Some(node)) = (t.get(key), t.node) {
             let message = format!("`[{}]` lacks `{key}`", t.path);
-            self.add(Problem::key(&node.place, message).hint(hint));
+            self.lacks(Problem::key(&node.place, message).hint(hint), &node.place);
         }
         self.text(t, key)
     }
@@ -285,9 +292,15 @@ impl<'a> Builder<'a> {
             Err(why) => {
                 let shown = value::clip(&path.to_string_lossy());
                 let message = format!("`{key}`: cannot read `{shown}`: {}", value::clip(&why));
-                let hint = format!(
-                    "the daemon's user must be able to read it: chown root:crmsync {shown}; chmod 0640 {shown}"
-                );
+                let hint = if why.contains("no such file") {
+                    format!(
+                        "make it, and paste its content: install -m 0640 -o root -g crmsync /dev/stdin {shown}"
+                    )
+                } else {
+                    format!(
+                        "the daemon's user must be able to read it: chown root:crmsync {shown}; chmod 0640 {shown}"
+                    )
+                };
                 self.add(Problem::value(place, message).hint(hint));
             }
         }

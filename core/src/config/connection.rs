@@ -68,7 +68,7 @@ impl<'a> Builder<'a> {
             let problem =
                 Problem::key(&node.place, format!("connection `{name}` lacks `provider`"));
             let hint = format!("provider = {}", known.first().map_or("\"…\"", String::as_str));
-            self.add(problem.allowed(known.join(", ")).hint(hint));
+            self.lacks(problem.allowed(known.join(", ")).hint(hint), &node.place);
         }
         let provider = self.text(t, "provider");
         let spec = spec_of(self.merged, name.as_str(), self.specs);
@@ -158,7 +158,7 @@ impl<'a> Builder<'a> {
                         crate::domain::KeyKind::Text | crate::domain::KeyKind::OneOf(_) => "\"…\"",
                     };
                     let hint = format!("add to `[{}]`: {} = {value}", t.path, key.name);
-                    self.add(Problem::key(&node.place, message).hint(hint));
+                    self.lacks(Problem::key(&node.place, message).hint(hint), &node.place);
                 }
                 continue;
             }
@@ -194,16 +194,15 @@ impl<'a> Builder<'a> {
     }
 
     fn schedule(&mut self, t: Table<'_>) -> Schedule {
-        let zone = self.text(t, "time_zone").unwrap_or_else(|| "UTC".into());
+        let zone = self.text(t, "time_zone");
         let line = self.text(t, "schedule");
-        let parsed = line.and_then(|line| Schedule::parse(&line, &zone).ok());
-        let schedule = parsed.unwrap_or(Schedule::Every(SignedDuration::from_mins(15)));
-        if let (Schedule::Every(_), Some(node)) = (&schedule, t.get("time_zone")) {
+        let parsed = line.zip(zone).and_then(|(line, zone)| Schedule::parse(&line, &zone).ok());
+        if let (Some(Schedule::Every(_)), Some(node)) = (&parsed, t.get("time_zone")) {
             let message = "`time_zone` has no effect on a schedule of the form `every …`";
             let hint = "remove it, or write a cron line such as \"30 2 * * *\"";
             self.add(Problem::key(&node.place, message).warning().hint(hint));
         }
-        schedule
+        parsed.unwrap_or(Schedule::Every(SignedDuration::from_mins(15)))
     }
 
     fn admins(
@@ -225,7 +224,7 @@ impl<'a> Builder<'a> {
                     "`admins = [\"ada@example.org\"]` in `[{}]`, or in `[notify]` for all",
                     t.path
                 );
-                self.add(Problem::key(&node.place, message).hint(hint));
+                self.lacks(Problem::key(&node.place, message).hint(hint), &self.merged.place);
             }
             Some(node) => {
                 let origin = self.origin(&node.place);
@@ -299,12 +298,13 @@ impl<'a> Builder<'a> {
             if let Some((first, place)) = before
                 && place.layer != node.place.layer
             {
-                let message = format!(
-                    "`{}` is the object that another file calls `{}`",
-                    clip(object),
-                    clip(&first)
-                );
-                self.add(Problem::key(&node.place, message).hint("write both alike"));
+                let here = (object, &node.place);
+                let there = (first.as_str(), &place);
+                let later = here.1.layer > there.1.layer;
+                let (later, earlier) = if later { (here, there) } else { (there, here) };
+                let (a, b) = (clip(later.0), clip(earlier.0));
+                let message = format!("`{a}` is the object that another file calls `{b}`");
+                self.add(Problem::key(later.1, message).hint("write both alike"));
             }
             let Some((selection, chosen)) = selection(node) else { continue };
             let origin = self.origin(&chosen.place);
@@ -320,11 +320,8 @@ impl<'a> Builder<'a> {
             let place = objects.unwrap_or(node).place.clone();
             let problem =
                 Problem::key(&place, format!("connection `{name}` has no objects to read"));
-            self.add(
-                problem.hint(format!(
-                    "e.g. `[{path}]` with a line for each, such as Account = \"all\""
-                )),
-            );
+            let hint = format!("e.g. `[{path}]` with a line for each, such as Account = \"all\"");
+            self.lacks(problem.hint(hint), &place);
         }
         out
     }

@@ -48,7 +48,7 @@ pub(super) fn read(
         let hidden = Masked::is_secret(&upper, secrets);
         let shown = if hidden { "***".to_owned() } else { value.replace(['\n', '\r'], " ") };
         let (key, at) = (from..from + name.len(), from + name.len() + 1);
-        let place = Place { layer, key, value: at..at + shown.len() };
+        let place = Place { layer, key, value: at..at + shown.len(), torn: false };
         let found = if rest.contains("__") {
             resolve(rest, trees, specs).map_err(|p| p.problem(&place, name))
         } else if let Some(problem) = single(rest, &place, name) {
@@ -88,6 +88,8 @@ fn single(rest: &str, place: &Place, name: &str) -> Option<Problem> {
 struct Lost {
     before: Vec<String>,
     segment: String,
+    /// What follows, as written.
+    after: String,
     names: Vec<String>,
 }
 
@@ -96,13 +98,22 @@ impl Lost {
         let under = self.before.join(".");
         let inside = if under.is_empty() { String::new() } else { format!(" in `[{under}]`") };
         let what = if under == "connections" { "connection" } else { "key" };
+        if self.segment.is_empty() {
+            let message = format!("`{variable}` names a table, not a key");
+            let hint = "add two underscores and the key";
+            return Problem::key(place, message).allowed(self.names.join(", ")).hint(hint);
+        }
         let message = format!("`{variable}`: no {what} `{}`{inside}", clip(&self.segment));
         let problem = Problem::key(place, message);
         match nearest(&self.segment, self.names.iter().map(String::as_str)) {
-            Some(near) if !self.segment.is_empty() => {
+            Some(near) => {
                 let way: Vec<String> =
                     self.before.iter().map(String::as_str).chain([near]).map(spell).collect();
-                problem.hint(format!("did you mean {PREFIX}{}?", way.join("__").to_uppercase()))
+                problem.hint(format!(
+                    "did you mean {PREFIX}{}{}?",
+                    way.join("__").to_uppercase(),
+                    self.after
+                ))
             }
             _ if what == "connection" => problem
                 .hint("a variable can only override what a file begins: add the connection there"),
@@ -121,7 +132,11 @@ fn resolve(rest: &str, trees: &[Node], specs: &[&'static ProviderSpec]) -> Resul
     let mut path: Vec<String> = Vec::new();
     let mut section = Section::Root;
     let mut kind = None;
+    let mut after = rest;
     for segment in rest.split("__") {
+        after = after.get(segment.len()..).unwrap_or_default();
+        let follows = after;
+        after = after.strip_prefix("__").unwrap_or_default();
         let segment = segment.to_lowercase();
         let names: Vec<String> = match kind {
             // Below a leaf: the places of a secret.
@@ -130,7 +145,7 @@ fn resolve(rest: &str, trees: &[Node], specs: &[&'static ProviderSpec]) -> Resul
             None => names(section, &path, trees, specs),
         };
         let Some(name) = names.iter().find(|n| spell(n) == segment) else {
-            return Err(Lost { before: path, segment, names });
+            return Err(Lost { before: path, segment, after: clip(follows), names });
         };
         let in_object = section == Section::Objects && path.len() == 4;
         kind = match (section, kind) {
@@ -160,7 +175,7 @@ fn resolve(rest: &str, trees: &[Node], specs: &[&'static ProviderSpec]) -> Resul
         Some(kind) => Ok(Target { path, kind }),
         None => {
             let names = names(section, &path, trees, specs);
-            Err(Lost { before: path, segment: String::new(), names })
+            Err(Lost { before: path, segment: String::new(), after: String::new(), names })
         }
     }
 }

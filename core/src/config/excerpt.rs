@@ -28,6 +28,14 @@ pub struct Excerpt {
     pub mark: (usize, usize),
 }
 
+impl Excerpt {
+    /// Whether the text begins where its line begins, so that columns can be counted in it.
+    pub(super) fn is_whole(&self) -> bool {
+        let before = self.text.get(..self.mark.0).unwrap_or_default();
+        before.chars().count() + 1 == self.column
+    }
+}
+
 /// A file's text without its secrets.
 #[derive(Debug, Clone)]
 pub(super) struct Masked {

@@ -39,7 +39,10 @@ pub(super) fn merge(trees: &[Node]) -> Node {
     // Nothing in a layer can fail: no file is read and no type is asked for.
     let table = merged.unwrap_or_default();
     let value = ValueKind::Table(table);
-    Node { place: Place::default(), value: take(value, Some(&places)).unwrap_or_default() }
+    // Torn as a whole when any layer is: what is missing may stand there.
+    let torn = trees.iter().any(|tree| tree.place.torn);
+    let place = Place { torn, ..Place::default() };
+    Node { place, value: take(value, Some(&places)).unwrap_or_default() }
 }
 
 fn give(node: &Node) -> config::Value {

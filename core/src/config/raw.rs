@@ -18,6 +18,8 @@ pub(super) struct Place {
     pub layer: usize,
     pub key: Range<usize>,
     pub value: Range<usize>,
+    /// The layer could not be read whole: what is missing there may only be illegible.
+    pub torn: bool,
 }
 
 /// A value with its place.
@@ -97,7 +99,8 @@ impl Node {
 
 /// Parses one file. Whatever is wrong with its syntax goes into the report.
 pub(super) fn read(layer: usize, source: &Source, texts: &[Masked], report: &mut Report) -> Node {
-    let empty = Node { place: Place { layer, ..Place::default() }, ..Node::default() };
+    let torn = Place { layer, torn: true, ..Place::default() };
+    let empty = Node { place: torn.clone(), ..Node::default() };
     if source.text.len() > MAX_FILE {
         let size = source.text.len() / 1024;
         let mut problem = Problem::at(layer, 0..0, format!("the file is too large: {size} KiB"))
@@ -114,12 +117,13 @@ pub(super) fn read(layer: usize, source: &Source, texts: &[Masked], report: &mut
         return empty;
     }
     let (table, errors) = DeTable::parse_recoverable(&source.text);
+    let torn = Place { torn: !errors.is_empty(), ..torn };
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         report.add(texts, syntax(layer, &source.text, span, error.message()));
     }
-    let value = Value::Table(entries(layer, table.into_inner()));
-    Node { value, ..empty }
+    let value = Value::Table(entries(&torn, table.into_inner()));
+    Node { place: torn, value }
 }
 
 fn syntax(layer: usize, text: &str, span: Range<usize>, message: &str) -> Problem {
@@ -141,7 +145,7 @@ fn syntax(layer: usize, text: &str, span: Range<usize>, message: &str) -> Proble
     problem.hint("a line is `key = value`, `[section]` or `# a comment`")
 }
 
-fn entries(layer: usize, table: DeTable<'_>) -> BTreeMap<String, Node> {
+fn entries(layer: &Place, table: DeTable<'_>) -> BTreeMap<String, Node> {
     let node = |(key, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
         let key: Spanned<std::borrow::Cow<'_, str>> = key;
         let span = key.span();
@@ -150,8 +154,8 @@ fn entries(layer: usize, table: DeTable<'_>) -> BTreeMap<String, Node> {
     table.into_iter().map(node).collect()
 }
 
-fn node(layer: usize, key: Range<usize>, value: Spanned<DeValue<'_>>) -> Node {
-    let place = Place { layer, key: key.clone(), value: value.span() };
+fn node(layer: &Place, key: Range<usize>, value: Spanned<DeValue<'_>>) -> Node {
+    let place = Place { key: key.clone(), value: value.span(), ..*layer };
     let value = match value.into_inner() {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(n) => Value::Number(i64::from_str_radix(n.as_str(), n.radix()).ok()),
@@ -168,5 +172,7 @@ fn node(layer: usize, key: Range<usize>, value: Spanned<DeValue<'_>>) -> Node {
 
 /// A default from the tables of keys.
 pub(super) fn literal(text: &str) -> Value {
-    DeValue::parse(text).map_or(Value::Decimal, |value| node(usize::MAX, 0..0, value).value)
+    DeValue::parse(text).map_or(Value::Decimal, |value| {
+        node(&Place { layer: usize::MAX, ..Place::default() }, 0..0, value).value
+    })
 }

@@ -81,11 +81,6 @@ impl Problem {
         Self::at(place.layer, place.key.clone(), message)
     }
 
-    /// An error that has no place in any file.
-    pub fn nowhere(message: impl Into<String>) -> Self {
-        Self { layer: usize::MAX, span: None, ..Self::at(0, 0..0, message) }
-    }
-
     pub fn allowed(mut self, text: impl Into<String>) -> Self {
         self.allowed = Some(text.into());
         self
@@ -202,6 +197,12 @@ impl Finding {
         };
         let title = level.primary_title(self.message.as_str());
         let mut group = match &self.excerpt {
+            Some(excerpt) if excerpt.is_whole() && self.line.is_some() => title.element(
+                Snippet::source(excerpt.text.as_str())
+                    .path(self.file.as_str())
+                    .line_start(excerpt.line)
+                    .annotation(AnnotationKind::Primary.span(excerpt.mark.0..excerpt.mark.1)),
+            ),
             Some(excerpt) => {
                 let mut origin = Origin::path(self.file.as_str());
                 if let (Some(line), Some(column)) = (self.line, self.column) {
@@ -224,7 +225,9 @@ impl Finding {
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let text = renderer.render(&[group]);
-        // The renderer pads empty gutter lines; nobody wants trailing blanks in a journal.
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+        // The renderer pads empty gutter lines, and sets `:::` between an origin and lines that
+        // do not tell their own; nobody wants either in a journal.
+        let lines = text.lines().map(str::trim_end).filter(|line| line.trim() != ":::");
+        lines.collect::<Vec<_>>().join("\n")
     }
 }

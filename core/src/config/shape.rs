@@ -113,7 +113,10 @@ impl Shape<'_> {
 
     fn leaf(&self, here: Here<'_>, key: &Key, node: &Node) -> Vec<Problem> {
         match key.kind {
-            Kind::Secret => secret(here, key.name, node),
+            Kind::Secret => {
+                let file = self.texts.get(node.place.layer).is_none_or(|t| t.numbered);
+                secret(here, key.name, node, file)
+            }
             Kind::Provider => self.provider(key.name, node).err().into_iter().collect(),
             Kind::Auth => {
                 let words: Option<Vec<_>> =
@@ -236,14 +239,15 @@ fn bad_name(name: &str, node: &Node) -> Problem {
     }
 }
 
-fn secret(here: Here<'_>, key: &str, node: &Node) -> Vec<Problem> {
+fn secret(here: Here<'_>, key: &str, node: &Node, in_file: bool) -> Vec<Problem> {
+    let away = if in_file { "remove the line" } else { "unset the variable" };
     let how = match here.connection {
         Some(name) => format!(
-            "remove the line and type `crmsync secret set {} {key}`, or keep it in a file: {key} = {{ file = \"/etc/crmsync/…\" }}",
+            "{away} and type `crmsync secret set {} {key}`, or keep it in a file: {key} = {{ file = \"/etc/crmsync/…\" }}",
             clip(name)
         ),
         None => format!(
-            "put it into a file that only root and crmsync can read, and write {key} = {{ file = \"/etc/crmsync/…\" }}"
+            "{away}, put it into a file that only root and crmsync can read, and write {key} = {{ file = \"/etc/crmsync/…\" }}"
         ),
     };
     let Value::Table(table) = &node.value else {
@@ -352,6 +356,14 @@ fn selection(here: Here<'_>, name: &str, node: &Node, add: &mut dyn FnMut(Proble
 }
 
 fn fields(word: &str, node: &Node, add: &mut dyn FnMut(Problem)) {
+    if let Value::List(items) = &node.value
+        && items.is_empty()
+    {
+        let problem = Problem::value(&node.place, format!("`{word}` is an empty list"));
+        return add(
+            problem.hint("name at least one field; `\"all\"` reads every field of an object")
+        );
+    }
     let problems = value::check(Kind::Texts, word, node);
     let clean = problems.is_empty();
     problems.into_iter().for_each(&mut *add);

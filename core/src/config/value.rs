@@ -206,8 +206,15 @@ fn mail(key: &str, node: &Node) -> Result<(), Problem> {
     if is_mail(text) {
         return Ok(());
     }
-    Err(Problem::value(&node.place, format!("`{key}`: `{}` is not a mail address", clip(text)))
-        .hint("one address in each pair of quotes, e.g. \"ada@example.org\""))
+    let problem =
+        Problem::value(&node.place, format!("`{key}`: `{}` is not a mail address", clip(text)));
+    Err(if text.contains([',', ';']) {
+        problem.hint(
+            "each address between quotes of its own: [\"ada@example.org\", \"bob@example.org\"]",
+        )
+    } else {
+        problem.hint("name and host, e.g. \"ada@example.org\"")
+    })
 }
 
 fn sender(key: &str, node: &Node) -> Result<(), Problem> {
@@ -232,14 +239,12 @@ pub(super) fn url(key: &str, node: &Node) -> Result<Url, Problem> {
     let text = text(key, node)?;
     let bad = |message: String| Problem::value(&node.place, message);
     let shown = clip(text);
-    let url = Url::parse(text).map_err(|e| {
-        let problem = bad(format!("`{key}`: not a URL: {e}"));
-        if text.contains("://") {
-            problem
-        } else {
-            problem.hint(format!("{key} = \"https://{shown}\""))
-        }
-    })?;
+    if !text.contains("://") {
+        let scheme = if text.starts_with("localhost") { "http" } else { "https" };
+        let problem = bad(format!("`{key}`: `{shown}` is not a URL"));
+        return Err(problem.hint(format!("{key} = \"{scheme}://{shown}\"")));
+    }
+    let url = Url::parse(text).map_err(|e| bad(format!("`{key}`: not a URL: {e}")))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(bad(format!("`{key}`: a URL may not carry a user name or password"))
             .hint("remove what stands between `://` and `@`"));
@@ -328,8 +333,9 @@ fn schedule(key: &str, node: &Node) -> Result<(), Problem> {
         Err(ScheduleError::Form(_)) => bad(format!("`{key}`: `{shown}` is not a schedule")),
         Err(ScheduleError::Range(_)) => bad(format!("`{key}`: `{shown}` is outside 1s to 31d")),
         Err(ScheduleError::Cron { why, .. }) => {
-            let why = why.trim_end_matches('.');
-            bad(format!("`{key}`: `{shown}` is not a cron line: {}", clip(why)))
+            let why =
+                why.trim_start_matches("Component error: ").trim_end_matches('.').to_lowercase();
+            bad(format!("`{key}`: `{shown}` is not a cron line: {}", clip(&why)))
         }
         Err(ScheduleError::Zone(zone)) => bad(format!("time zone `{zone}` is not known")),
     }
