@@ -59,6 +59,7 @@ fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Done {
         .unwrap_or_else(|| match verb {
             "counters" => Ok(json!(sandbox.events.all())),
             "reset-counters" => {
+                args.nothing_left()?;
                 sandbox.events.reset();
                 sandbox.world().calls.reset();
                 Ok(json!({"ok": true}))
@@ -74,7 +75,7 @@ fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Done {
                 "unknown verb '{unknown}'; hint: sandbox/README.md lists them"
             )),
         })?;
-    // What was not asked for is a typing mistake; better said than passed over.
+    // Verbs that change something have asked this before they did.
     args.nothing_left()?;
     Ok(done)
 }
