@@ -21,11 +21,12 @@ mod filter;
 mod generate;
 mod id;
 mod input;
-// mod load;
+mod load;
 mod query;
 mod render;
 mod replication;
 mod schema;
+mod shape;
 mod table;
 #[cfg(test)]
 mod tests;

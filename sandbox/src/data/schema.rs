@@ -237,7 +237,7 @@ fn part_key(name: &str, stem: &str) -> String {
     chars.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(chars).collect()
 }
 
-/// What a field made here is given; the rest of its 56 keys follows from the type.
+/// What a field made here is given; the rest of its keys follows from the type.
 #[derive(Clone, Debug, Default)]
 pub struct FieldSpec<'a> {
     /// API name.
@@ -272,7 +272,7 @@ pub struct FieldSpec<'a> {
     pub name_field: bool,
 }
 
-/// The describe entry of a field made here: the 56 keys of the recorded ones.
+/// The describe entry of a field made here: the 57 keys of the recorded ones.
 pub fn field_json(spec: &FieldSpec<'_>) -> Map<String, Value> {
     let ty = spec.ty;
     let text = matches!(

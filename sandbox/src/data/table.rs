@@ -41,6 +41,8 @@ pub struct Object {
     pub json: Map<String, Value>,
     /// The entry in describeGlobal where one was recorded.
     pub global: Option<Map<String, Value>>,
+    /// Key prefix where no describe tells one.
+    pub spare_prefix: Option<String>,
     /// Every field there ever was, in the order of the describe.
     pub fields: Vec<Field>,
     /// Lower-cased name to place in `fields`; only those that are there.
@@ -108,7 +110,9 @@ impl Object {
 
     /// Key prefix of ids.
     pub fn prefix(&self) -> &str {
-        self.json.get("keyPrefix").and_then(Value::as_str).unwrap_or("000")
+        let told = |map: &Map<String, Value>| map.get("keyPrefix")?.as_str().map(str::len);
+        let from = if told(&self.json).is_some() { Some(&self.json) } else { self.global.as_ref() };
+        from.and_then(|map| map.get("keyPrefix")?.as_str()).or(self.spare_prefix.as_deref()).unwrap_or("000")
     }
 
     /// The row at a place.
