@@ -69,17 +69,24 @@ impl Org {
         let mut loader = Loader::default();
         loader.describes(self, dir)?;
         if loader.report.is_empty() {
-            bail!("loading {}: no describe/*.json there; hint: name the folder that holds describe/ and records/", dir.display());
+            bail!(
+                "loading {}: no describe/*.json there; hint: name the folder that holds describe/ and records/",
+                dir.display()
+            );
         }
         let mut files = sorted_files(&dir.join("records"));
-        files.extend(sorted_files(&dir.join("bulk2")).into_iter().filter(|p| stem(p).starts_with("ingest")));
+        files.extend(
+            sorted_files(&dir.join("bulk2")).into_iter().filter(|p| stem(p).starts_with("ingest")),
+        );
         for file in files {
             let ext = file.extension().and_then(|e| e.to_str()).unwrap_or_default().to_owned();
             loader.files.push(file.clone());
             match ext.as_str() {
                 "json" => loader.tree(&file)?,
                 "csv" => loader.csv(self, &file)?,
-                _ => loader.report.push(format!("skipped {}: neither JSON nor CSV", file.display())),
+                _ => {
+                    loader.report.push(format!("skipped {}: neither JSON nor CSV", file.display()));
+                }
             }
         }
         loader.store(self);
@@ -105,17 +112,30 @@ impl Loader {
             };
             let key = object.name.to_lowercase();
             if !before.insert(key.clone()) {
-                self.report.push(format!("skipped {}: another describe of {} is served", file.display(), object.name));
+                self.report.push(format!(
+                    "skipped {}: another describe of {} is served",
+                    file.display(),
+                    object.name
+                ));
                 continue;
             }
-            object.global = entries.iter().find(|e| e["name"] == object.name.as_str()).and_then(Value::as_object).cloned();
+            object.global = entries
+                .iter()
+                .find(|e| e["name"] == object.name.as_str())
+                .and_then(Value::as_object)
+                .cloned();
             object.spare_prefix = Some(format!("z{:02}", before.len() % 100));
             self.report.push(format!("describe {}: {} fields", object.name, object.fields.len()));
             org.objects.insert(key, object);
         }
-        let unserved = entries.iter().filter(|e| !e["name"].as_str().is_some_and(|n| before.contains(&n.to_lowercase()))).count();
+        let unserved = entries
+            .iter()
+            .filter(|e| !e["name"].as_str().is_some_and(|n| before.contains(&n.to_lowercase())))
+            .count();
         if unserved > 0 {
-            self.report.push(format!("skipped {unserved} entries of describeGlobal: no describe of them was recorded"));
+            self.report.push(format!(
+                "skipped {unserved} entries of describeGlobal: no describe of them was recorded"
+            ));
         }
         org.schema_changed = org.schema_changed.max(BASE);
         Ok(())
@@ -138,7 +158,9 @@ impl Loader {
         for record in list {
             let Some(record) = record.as_object() else { continue };
             let attributes = record.get("attributes");
-            let text = |key: &str| attributes.and_then(|a| a.get(key)).and_then(Value::as_str).map(str::to_owned);
+            let text = |key: &str| {
+                attributes.and_then(|a| a.get(key)).and_then(Value::as_str).map(str::to_owned)
+            };
             let Some(object) = text("type") else { continue };
             let reference = text("referenceId");
             let mut fields = record.clone();
@@ -146,10 +168,21 @@ impl Loader {
             if let Some((parent, reference)) = parent {
                 fields.insert(format!("{parent}Id"), Value::String(format!("@{reference}")));
             }
-            let children: Vec<Value> = fields.values().filter_map(|v| v.get("records")?.as_array()).flatten().cloned().collect();
+            let children: Vec<Value> = fields
+                .values()
+                .filter_map(|v| v.get("records")?.as_array())
+                .flatten()
+                .cloned()
+                .collect();
             fields.retain(|_, v| v.get("records").is_none());
             let file = self.files.len().saturating_sub(1);
-            self.records.push(Raw { object: object.clone(), fields, reference: reference.clone(), file, id: None });
+            self.records.push(Raw {
+                object: object.clone(),
+                fields,
+                reference: reference.clone(),
+                file,
+                id: None,
+            });
             self.branch(&children, reference.as_deref().map(|r| (object.as_str(), r)));
         }
     }
@@ -157,28 +190,56 @@ impl Loader {
     fn csv(&mut self, org: &Org, file: &Path) -> Result<()> {
         let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
         // Old exports are Latin-1, whose bytes are the first code points.
-        let text = String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());
         let header = text.lines().next().unwrap_or_default();
         let delimiter = if header.contains('`') { b'`' } else { b',' };
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
-        let headers: Vec<String> = reader.headers().with_context(|| format!("reading {}", file.display()))?.iter().map(str::to_owned).collect();
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .from_reader(text.as_bytes());
+        let headers: Vec<String> = reader
+            .headers()
+            .with_context(|| format!("reading {}", file.display()))?
+            .iter()
+            .map(str::to_owned)
+            .collect();
         let mut rows = Vec::new();
         for row in reader.records() {
             rows.push(row.with_context(|| format!("reading {}", file.display()))?);
         }
         let id_column = headers.iter().position(|h| h.eq_ignore_ascii_case("id"));
         let first_id = rows.first().and_then(|r| Id::parse(r.get(id_column?)?));
-        let by_id = first_id.and_then(|id| org.objects.values().find(|o| o.prefix().as_bytes() == id.prefix()));
+        let by_id = first_id
+            .and_then(|id| org.objects.values().find(|o| o.prefix().as_bytes() == id.prefix()));
         let name = stem(file).to_lowercase();
-        let by_name = || org.objects.iter().filter(|(key, _)| name.contains(key.as_str())).max_by_key(|(key, _)| key.len()).map(|(_, o)| o);
-        let by_fields = || org.object("Account").filter(|o| headers.iter().all(|h| o.field(h).is_some()));
+        let by_name = || {
+            org.objects
+                .iter()
+                .filter(|(key, _)| name.contains(key.as_str()))
+                .max_by_key(|(key, _)| key.len())
+                .map(|(_, o)| o)
+        };
+        let by_fields =
+            || org.object("Account").filter(|o| headers.iter().all(|h| o.field(h).is_some()));
         let Some(object) = by_id.or_else(by_name).or_else(by_fields) else {
-            self.report.push(format!("skipped {}: cannot tell which object it holds", file.display()));
+            self.report
+                .push(format!("skipped {}: cannot tell which object it holds", file.display()));
             return Ok(());
         };
         for row in &rows {
-            let fields: Map<String, Value> = headers.iter().zip(row).map(|(h, v)| (h.clone(), Value::String(v.to_owned()))).collect();
-            self.records.push(Raw { object: object.name.clone(), fields, reference: None, file: self.files.len() - 1, id: None });
+            let fields: Map<String, Value> = headers
+                .iter()
+                .zip(row)
+                .map(|(h, v)| (h.clone(), Value::String(v.to_owned())))
+                .collect();
+            self.records.push(Raw {
+                object: object.name.clone(),
+                fields,
+                reference: None,
+                file: self.files.len() - 1,
+                id: None,
+            });
         }
         self.report.push(format!("{}: {} records of {}", file.display(), rows.len(), object.name));
         Ok(())
@@ -193,7 +254,11 @@ impl Loader {
         let mut twice = 0;
         for raw in &mut records {
             let Some(object) = org.objects.get_mut(&raw.object.to_lowercase()) else { continue };
-            let given = raw.fields.iter().find(|(k, _)| k.eq_ignore_ascii_case("id")).and_then(|(_, v)| Id::parse(v.as_str()?));
+            let given = raw
+                .fields
+                .iter()
+                .find(|(k, _)| k.eq_ignore_ascii_case("id"))
+                .and_then(|(_, v)| Id::parse(v.as_str()?));
             let id = given.unwrap_or_else(|| object.new_id());
             if !taken.insert(id) || object.by_id.contains_key(&id) {
                 twice += 1;
@@ -201,23 +266,42 @@ impl Loader {
             }
             raw.id = Some(id);
             if let Some(reference) = &raw.reference {
-                let folder = self.files.get(raw.file).and_then(|f| f.parent()).unwrap_or(Path::new("")).to_owned();
+                let folder = self
+                    .files
+                    .get(raw.file)
+                    .and_then(|f| f.parent())
+                    .unwrap_or(Path::new(""))
+                    .to_owned();
                 references.insert((raw.file, reference.clone()), id);
                 folders.entry((folder, reference.clone())).or_insert(id);
             }
         }
         if twice > 0 {
-            self.report.push(format!("skipped {twice} records: their ids had been loaded from another file"));
+            self.report.push(format!(
+                "skipped {twice} records: their ids had been loaded from another file"
+            ));
         }
         let mut dropped: BTreeMap<(usize, String), usize> = BTreeMap::new();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for (n, raw) in records.iter().enumerate() {
             let Some(id) = raw.id else { continue };
-            let folder = self.files.get(raw.file).and_then(|f| f.parent()).unwrap_or(Path::new("")).to_owned();
-            let resolve = |r: &str| references.get(&(raw.file, r.to_owned())).or_else(|| folders.get(&(folder.clone(), r.to_owned()))).copied();
+            let folder = self
+                .files
+                .get(raw.file)
+                .and_then(|f| f.parent())
+                .unwrap_or(Path::new(""))
+                .to_owned();
+            let resolve = |r: &str| {
+                references
+                    .get(&(raw.file, r.to_owned()))
+                    .or_else(|| folders.get(&(folder.clone(), r.to_owned())))
+                    .copied()
+            };
             let owner = org.users.first().copied().unwrap_or_else(|| Id::from_serial("005", 1));
             let Some(object) = org.objects.get_mut(&raw.object.to_lowercase()) else { continue };
-            let row = make_row(object, raw, id, n, owner, resolve, &mut |field| *dropped.entry((raw.file, field.to_owned())).or_default() += 1);
+            let row = make_row(object, raw, id, n, owner, resolve, &mut |field| {
+                *dropped.entry((raw.file, field.to_owned())).or_default() += 1;
+            });
             object.insert(row);
             *counts.entry(object.name.clone()).or_default() += 1;
         }
@@ -238,16 +322,36 @@ impl Loader {
         }
         for (n, name) in names.iter().enumerate() {
             let rows: Vec<&Raw> = self.records.iter().filter(|r| r.object == *name).collect();
-            let target = |reference: &str| self.records.iter().find(|r| r.reference.as_deref() == Some(reference)).map(|r| r.object.clone());
-            let Some(mut object) = shape::from_records(name, &format!("a9{n}"), &rows, target) else { continue };
+            let target = |reference: &str| {
+                self.records
+                    .iter()
+                    .find(|r| r.reference.as_deref() == Some(reference))
+                    .map(|r| r.object.clone())
+            };
+            let Some(mut object) = shape::from_records(name, &format!("a9{n}"), &rows, target)
+            else {
+                continue;
+            };
             link_compounds(&mut object.fields);
-            self.report.push(format!("describe {name}: made from its {} records, {} fields", rows.len(), object.fields.len()));
+            self.report.push(format!(
+                "describe {name}: made from its {} records, {} fields",
+                rows.len(),
+                object.fields.len()
+            ));
             org.objects.insert(name.to_lowercase(), object);
         }
     }
 }
 
-fn make_row(object: &Object, raw: &Raw, id: Id, n: usize, owner: Id, resolve: impl Fn(&str) -> Option<Id>, drop: &mut dyn FnMut(&str)) -> Row {
+fn make_row(
+    object: &Object,
+    raw: &Raw,
+    id: Id,
+    n: usize,
+    owner: Id,
+    resolve: impl Fn(&str) -> Option<Id>,
+    drop: &mut dyn FnMut(&str),
+) -> Row {
     let mut cells: BTreeMap<usize, Owned> = BTreeMap::new();
     let mut stamp = BASE + n as i64 / 40;
     let mut deleted = false;
@@ -259,7 +363,11 @@ fn make_row(object: &Object, raw: &Raw, id: Id, n: usize, owner: Id, resolve: im
             }
             continue;
         };
-        let linked = value.as_str().and_then(|v| v.strip_prefix('@')).filter(|_| field.kind == Kind::Reference).and_then(&resolve);
+        let linked = value
+            .as_str()
+            .and_then(|v| v.strip_prefix('@'))
+            .filter(|_| field.kind == Kind::Reference)
+            .and_then(&resolve);
         let read = match linked {
             Some(id) => Ok(Owned::Plain(Val::Id(id))),
             None => input::read_unchecked(field, value),
@@ -275,7 +383,9 @@ fn make_row(object: &Object, raw: &Raw, id: Id, n: usize, owner: Id, resolve: im
             }
             (Ok(value), Source::IsDeleted) => deleted = value.val() == Val::Bool(true),
             (Ok(_), Source::Id) => {}
-            (Ok(_), Source::Parts(_) | Source::Length(_) | Source::Parent(..)) | (Err(_), _) => drop(name),
+            (Ok(_), Source::Parts(_) | Source::Length(_) | Source::Parent(..)) | (Err(_), _) => {
+                drop(name);
+            }
         }
     }
     let at = Owned::Plain(Val::Time(stamp * 1000));
@@ -291,5 +401,5 @@ fn make_row(object: &Object, raw: &Raw, id: Id, n: usize, owner: Id, resolve: im
         cells.entry(slot).or_insert(value);
     }
     object.person_name(&[], &mut cells);
-    Row { id, stamp, visible_from: i64::MIN, deleted, cells: object.build(&[], &cells) }
+    Row { id, stamp, visible_from: i64::MIN, deleted, cells: Object::build(&[], &cells) }
 }

@@ -1,12 +1,17 @@
 //! A describe for an object of which only records are known: types follow from the values.
 
 use super::load::Raw;
-use super::schema::{FieldSpec, field_json, object_json};
+use super::made::{FieldSpec, field_json, object_json};
 use super::table::Object;
 use serde_json::Value;
 
 /// Makes an object from its records. `target` tells the object of an `@reference`.
-pub(super) fn from_records(name: &str, prefix: &str, rows: &[&Raw], target: impl Fn(&str) -> Option<String>) -> Option<Object> {
+pub(super) fn from_records(
+    name: &str,
+    prefix: &str,
+    rows: &[&Raw],
+    target: impl Fn(&str) -> Option<String>,
+) -> Option<Object> {
     let mut json = object_json(name, Some(prefix), false);
     json.insert("fields".to_owned(), Value::Array(Vec::new()));
     let mut object = Object::from_describe(json)?;
@@ -20,14 +25,16 @@ pub(super) fn from_records(name: &str, prefix: &str, rows: &[&Raw], target: impl
         }
     }
     for name in names {
-        let values: Vec<&Value> = rows.iter().filter_map(|r| r.fields.get(name)).filter(|v| !v.is_null()).collect();
+        let values: Vec<&Value> =
+            rows.iter().filter_map(|r| r.fields.get(name)).filter(|v| !v.is_null()).collect();
         // Parents given as objects are relationships, not fields.
         if values.iter().any(|v| v.is_object() || v.is_array()) || name.eq_ignore_ascii_case("id") {
             continue;
         }
         let parent = values.iter().find_map(|v| target(v.as_str()?.strip_prefix('@')?));
         let relationship = name.strip_suffix("__c").map(|stem| format!("{stem}__r"));
-        let longest = values.iter().filter_map(|v| Some(v.as_str()?.chars().count())).max().unwrap_or(0);
+        let longest =
+            values.iter().filter_map(|v| Some(v.as_str()?.chars().count())).max().unwrap_or(0);
         let mut spec = FieldSpec { name, name_field: name == "Name", ..FieldSpec::default() };
         if let Some(parent) = &parent {
             spec.ty = "reference";
@@ -55,7 +62,14 @@ pub(super) fn from_records(name: &str, prefix: &str, rows: &[&Raw], target: impl
         ("SystemModstamp", "datetime", None),
     ] {
         let targets = if relationship.is_some() { vec!["User"] } else { Vec::new() };
-        push(FieldSpec { name, ty, relationship, targets, read_only: name != "OwnerId", ..FieldSpec::default() });
+        push(FieldSpec {
+            name,
+            ty,
+            relationship,
+            targets,
+            read_only: name != "OwnerId",
+            ..FieldSpec::default()
+        });
     }
     Some(object)
 }

@@ -59,7 +59,11 @@ fn refused_with_place_and_token() {
         ("SELECT MAX(Name) FROM Account", 11, "("),
         ("SELECT count(), Id FROM Account", 15, ","),
         ("SELECT Id, count() FROM Account", 17, "("),
-        ("SELECT Id FROM Account WHERE CreatedDate > 2026-01-02T17:38:59", 44, "2026-01-02T17:38:59"),
+        (
+            "SELECT Id FROM Account WHERE CreatedDate > 2026-01-02T17:38:59",
+            44,
+            "2026-01-02T17:38:59",
+        ),
         ("SELECT Id FROM Account WHERE CreatedDate > 2026-02-30", 44, "2026-02-30"),
         ("SELECT Id FROM Account WHERE CreatedDate = LAST_N_DAYS:x", 44, "LAST_N_DAYS"),
         ("DELETE FROM Account", 1, "DELETE"),
@@ -68,7 +72,10 @@ fn refused_with_place_and_token() {
         assert_eq!(error.code, "MALFORMED_QUERY", "{query}");
         assert!(error.message.contains(&format!("Row:1:Column:{column}\n")), "{query}: {error}");
         if !token.is_empty() {
-            assert!(error.message.ends_with(&format!("unexpected token: '{token}'")), "{query}: {error}");
+            assert!(
+                error.message.ends_with(&format!("unexpected token: '{token}'")),
+                "{query}: {error}"
+            );
         }
     }
 }
@@ -78,7 +85,10 @@ fn the_place_is_drawn_as_recorded() {
     let error = parse("SELECT Id\nFROM Account WHERE Náme ==").unwrap_err();
     assert!(error.message.contains("Row:2"), "{error}");
     let error = parse("SELECT Id FORM Account").unwrap_err();
-    assert_eq!(error.message, "\nSELECT Id FORM Account\n          ^\nERROR at Row:1:Column:11\nunexpected token: 'FORM'");
+    assert_eq!(
+        error.message,
+        "\nSELECT Id FORM Account\n          ^\nERROR at Row:1:Column:11\nunexpected token: 'FORM'"
+    );
 }
 
 #[test]
@@ -93,7 +103,10 @@ fn bad_literals() {
         let error = parse(query).unwrap_err();
         assert!(error.message.contains(text), "{query}: {error}");
     }
-    assert_eq!(parse("SELECT Id FROM A LIMIT 5 OFFSET 2001").unwrap_err().code, "NUMBER_OUTSIDE_VALID_RANGE");
+    assert_eq!(
+        parse("SELECT Id FROM A LIMIT 5 OFFSET 2001").unwrap_err().code,
+        "NUMBER_OUTSIDE_VALID_RANGE"
+    );
     let deep = format!("SELECT Id FROM A WHERE {}", "(".repeat(50_000));
     assert!(parse(&deep).unwrap_err().message.contains("nested too deeply"));
     let nots = format!("SELECT Id FROM A WHERE {}", "NOT ".repeat(20_000));
