@@ -25,7 +25,7 @@ use args::Args;
 type Done = Result<Value, String>;
 
 /// The longest a `wait` may last.
-const WAIT_LIMIT: Duration = Duration::from_secs(600);
+const WAIT_LIMIT: Duration = Duration::from_mins(10);
 
 /// Answers a control request.
 pub(crate) async fn answer(sandbox: &Arc<Sandbox>, request: Request) -> Reply {

@@ -43,14 +43,10 @@ fn hidden(fields: &[(String, String)]) -> String {
     fields
         .iter()
         .filter(|(name, _)| CARRIED.contains(&name.as_str()))
-        .map(|(name, value)| {
-            format!(
-                "<input type=\"hidden\" name=\"{}\" value=\"{}\">\n",
-                escape(name),
-                escape(value)
-            )
+        .fold(String::new(), |page, (name, value)| {
+            let (name, value) = (escape(name), escape(value));
+            page + &format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
         })
-        .collect()
 }
 
 /// The log-in form, with why the last try failed.

@@ -184,15 +184,12 @@ fn single(sandbox: &Sandbox, caller: &Caller, request: &Request, resource: &[&st
         }
         ("GET", ["limits"]) => discovery::limits(sandbox, caller),
         ("GET", ["limits", "recordCount"]) => {
-            discovery::record_count(sandbox, caller, request)
+            Ok(discovery::record_count(sandbox, caller, request))
         }
         (_, ["composite", "sobjects", rest @ ..]) => {
             collections::answer(sandbox, caller, request, rest)
         }
-        (
-            _,
-            ["sobjects"] | ["sobjects", ..] | ["query" | "queryAll", ..] | ["limits", ..] | [],
-        ) => Err(Reply::error(
+        (_, [] | ["sobjects" | "query" | "queryAll" | "limits", ..]) => Err(Reply::error(
             405,
             "METHOD_NOT_ALLOWED",
             &format!("HTTP Method '{method}' not allowed. Allowed are HEAD,GET,POST,PATCH,DELETE"),

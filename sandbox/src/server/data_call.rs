@@ -143,9 +143,7 @@ pub(super) async fn perform(
     let mut info = format!("api-usage={used}/{max}");
     if world.per_app_usage {
         let (app_used, app_max) = (world.app_used, max / 4);
-        info.push_str(&format!(
-            "; per-app-api-usage={app_used}/{app_max}(appName=crmsync)"
-        ));
+        info += &format!("; per-app-api-usage={app_used}/{app_max}(appName=crmsync)");
     }
     drop(world);
     sandbox.events.count(&format!("status:{}", reply.status));
