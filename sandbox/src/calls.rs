@@ -87,9 +87,7 @@ impl CallLog {
             cost,
             client: client.to_owned(),
             usage_seen_before: known.seen.map(|(usage, _)| usage),
-            seen_ago_us: known
-                .seen
-                .map(|(_, at)| now.as_microsecond() - at.as_microsecond()),
+            seen_ago_us: known.seen.map(|(_, at)| now.as_microsecond() - at.as_microsecond()),
             open_before: known.open,
             usage_after: Usage { used: 0, max: 0 },
             status: 0,

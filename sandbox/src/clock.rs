@@ -20,10 +20,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// The sandbox's present moment.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the sandbox's one reading of the wall clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the sandbox's one reading of the wall clock")]
     pub(crate) fn now(&self) -> Timestamp {
         let wall = Timestamp::now();
         let offset = SignedDuration::from_secs(self.offset_seconds.load(Ordering::Relaxed));
@@ -51,15 +48,8 @@ pub(crate) struct Chance {
 impl Chance {
     /// Salts the source with the start moment and the process id.
     pub(crate) fn new(started: Timestamp) -> Chance {
-        let salt = Sha256::digest(format!(
-            "{} {}",
-            started.as_nanosecond(),
-            std::process::id()
-        ));
-        Chance {
-            salt: salt.into(),
-            drawn: AtomicU64::new(0),
-        }
+        let salt = Sha256::digest(format!("{} {}", started.as_nanosecond(), std::process::id()));
+        Chance { salt: salt.into(), drawn: AtomicU64::new(0) }
     }
 
     /// A fresh string of `length` letters and digits (at most 128).
@@ -120,7 +110,8 @@ mod tests {
     #[test]
     fn chance_does_not_repeat() {
         let chance = Chance::new(Timestamp::UNIX_EPOCH);
-        let drawn: std::collections::BTreeSet<String> = (0..1000).map(|_| chance.text(40)).collect();
+        let drawn: std::collections::BTreeSet<String> =
+            (0..1000).map(|_| chance.text(40)).collect();
         assert_eq!(drawn.len(), 1000);
         assert!(drawn.iter().all(|text| text.len() == 40));
     }

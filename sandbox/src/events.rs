@@ -16,10 +16,7 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new() -> Events {
-        Events {
-            counters: Mutex::new(BTreeMap::new()),
-            bell: watch::Sender::new(0),
-        }
+        Events { counters: Mutex::new(BTreeMap::new()), bell: watch::Sender::new(0) }
     }
 
     /// Counts one and rings.

@@ -98,9 +98,7 @@ impl Armed for TokenError {
 
 fn take<T: Armed + Clone>(armed: &mut Vec<T>, target: &str, decoded: &str) -> Option<T> {
     let at = armed.iter().rposition(|fault| {
-        fault
-            .path()
-            .is_none_or(|part| target.contains(part) || decoded.contains(part))
+        fault.path().is_none_or(|part| target.contains(part) || decoded.contains(part))
     })?;
     let fault = armed[at].clone();
     let left = armed[at].left();
@@ -140,19 +138,12 @@ mod tests {
     #[test]
     fn a_fault_meets_its_path_and_is_used_up() {
         let mut faults = Faults::default();
-        let cut = |path: Option<&str>, left| Cut {
-            left,
-            path: path.map(str::to_owned),
-            after_bytes: 1,
-        };
+        let cut =
+            |path: Option<&str>, left| Cut { left, path: path.map(str::to_owned), after_bytes: 1 };
         faults.cut.push(cut(Some("FROM Account"), 2));
         assert!(faults.take_cut("/limits", "/limits").is_none());
         for _ in 0..2 {
-            assert!(
-                faults
-                    .take_cut("/query?q=FROM+Account", "/query?q=FROM Account")
-                    .is_some()
-            );
+            assert!(faults.take_cut("/query?q=FROM+Account", "/query?q=FROM Account").is_some());
         }
         assert!(faults.take_cut("", "FROM Account").is_none());
         assert!(faults.cut.is_empty());

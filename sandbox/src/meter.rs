@@ -29,11 +29,7 @@ pub(crate) struct Meter {
 impl Meter {
     /// A fresh window with this maximum.
     pub(crate) fn new(max: u64) -> Meter {
-        Meter {
-            max,
-            minutes: VecDeque::new(),
-            foreign: None,
-        }
+        Meter { max, minutes: VecDeque::new(), foreign: None }
     }
 
     /// Used and maximum, as the `Sforce-Limit-Info` header names them.
@@ -76,11 +72,8 @@ impl Meter {
         match per_second {
             None | Some(0) => self.add(minute(now), calls),
             Some(per_second) => {
-                self.foreign = Some(Foreign {
-                    left: calls,
-                    per_second,
-                    since_ms: now.as_millisecond(),
-                });
+                self.foreign =
+                    Some(Foreign { left: calls, per_second, since_ms: now.as_millisecond() });
             }
         }
     }

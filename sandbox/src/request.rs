@@ -21,9 +21,8 @@ impl Request {
     /// Takes a target such as `/services/data/v64.0/query?q=SELECT Id FROM Account` apart.
     pub(crate) fn new(method: &str, target: &str, headers: HeaderMap, body: Vec<u8>) -> Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
+        let query: Vec<(String, String)> =
+            url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let mut method = method.to_ascii_uppercase();
         if method == "POST"
             && let Some((_, instead)) = query.iter().find(|(name, _)| name == "_HttpMethod")
@@ -33,11 +32,7 @@ impl Request {
         Request {
             method,
             target: target.to_owned(),
-            segments: path
-                .split('/')
-                .filter(|part| !part.is_empty())
-                .map(percent_decode)
-                .collect(),
+            segments: path.split('/').filter(|part| !part.is_empty()).map(percent_decode).collect(),
             query,
             headers,
             body,
@@ -46,10 +41,7 @@ impl Request {
 
     /// The first query parameter of this name.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A header as text.
@@ -59,19 +51,17 @@ impl Request {
 
     /// Sets a header from a part of a composite call; what is no header is left out.
     pub(crate) fn set_header(headers: &mut HeaderMap, name: &str, value: &str) {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
             headers.insert(name, value);
         }
     }
 
     /// The fields of a form body and of the query together; the body goes first.
     pub(crate) fn form(&self) -> Vec<(String, String)> {
-        let mut fields: Vec<(String, String)> = url::form_urlencoded::parse(&self.body)
-            .into_owned()
-            .collect();
+        let mut fields: Vec<(String, String)> =
+            url::form_urlencoded::parse(&self.body).into_owned().collect();
         fields.extend(self.query.iter().cloned());
         fields
     }

@@ -26,12 +26,8 @@ use crate::users::{PASSWORD, Users};
 /// The redirect address the default app is registered with.
 const REDIRECT: &str = "http://localhost:17817/oauth/cb/salesforce";
 /// What there is when neither `--records` nor `--data` says otherwise.
-const RECORDS: [(&str, u64); 4] = [
-    ("Account", 200),
-    ("Contact", 300),
-    ("Lead", 100),
-    ("Opportunity", 150),
-];
+const RECORDS: [(&str, u64); 4] =
+    [("Account", 200), ("Contact", 300), ("Lead", 100), ("Opportunity", 150)];
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
@@ -90,12 +86,9 @@ pub(crate) struct Options {
 }
 
 fn records(text: &str) -> Result<(String, u64), String> {
-    let (object, count) = text
-        .split_once('=')
-        .ok_or("expected OBJECT=NUMBER, as in Account=10000")?;
-    let count = count
-        .parse()
-        .map_err(|_| format!("'{count}' is no number of records"))?;
+    let (object, count) =
+        text.split_once('=').ok_or("expected OBJECT=NUMBER, as in Account=10000")?;
+    let count = count.parse().map_err(|_| format!("'{count}' is no number of records"))?;
     Ok((object.to_owned(), count))
 }
 
@@ -169,9 +162,7 @@ fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
     if records.is_empty() && options.data.is_none() {
         records = RECORDS.map(|(name, n)| (name.to_owned(), n)).to_vec();
     }
-    let base_time = now
-        .checked_sub(SignedDuration::from_hours(1))
-        .context("reading the clock")?;
+    let base_time = now.checked_sub(SignedDuration::from_hours(1)).context("reading the clock")?;
     let mut org = Org::generate(&GenSpec {
         records,
         seed: options.seed,
@@ -191,12 +182,7 @@ fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
     redirects.extend(options.redirect.iter().cloned());
     let world = World {
         org_id: org_id.unwrap_or_default(),
-        public_url: options
-            .public_url
-            .as_deref()
-            .unwrap_or(http)
-            .trim_end_matches('/')
-            .to_owned(),
+        public_url: options.public_url.as_deref().unwrap_or(http).trim_end_matches('/').to_owned(),
         app: App {
             client_id: options.client_id.clone(),
             client_secret: options.client_secret.clone(),

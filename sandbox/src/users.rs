@@ -101,10 +101,7 @@ impl Users {
         bob.hidden_percent = 20;
         bob.profile_name = String::from("Standard User");
         Users {
-            by_name: [ada, bob]
-                .into_iter()
-                .map(|user| (user.username.clone(), user))
-                .collect(),
+            by_name: [ada, bob].into_iter().map(|user| (user.username.clone(), user)).collect(),
         }
     }
 

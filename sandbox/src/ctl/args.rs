@@ -13,17 +13,12 @@ impl Args {
     pub(super) fn new(pairs: Vec<(String, String)>) -> Args {
         let (positional, named): (Vec<_>, Vec<_>) =
             pairs.into_iter().partition(|(name, _)| name == "arg");
-        Args {
-            positional: positional.into_iter().map(|(_, value)| value).collect(),
-            named,
-        }
+        Args { positional: positional.into_iter().map(|(_, value)| value).collect(), named }
     }
 
     /// The next positional argument; `what` is its name in the error.
     pub(super) fn next(&mut self, what: &str) -> Result<String, String> {
-        self.positional
-            .pop_front()
-            .ok_or_else(|| format!("argument {what} is missing"))
+        self.positional.pop_front().ok_or_else(|| format!("argument {what} is missing"))
     }
 
     /// The next positional argument, if there is one.
@@ -102,6 +97,5 @@ impl Args {
 }
 
 fn number(name: &str, text: &str) -> Result<u64, String> {
-    text.parse()
-        .map_err(|_| format!("{name}: '{text}' is no whole number"))
+    text.parse().map_err(|_| format!("{name}: '{text}' is no whole number"))
 }

@@ -81,10 +81,7 @@ fn ids_or_number(args: &mut Args) -> Result<(String, Option<Vec<String>>, usize)
 fn touch(sandbox: &Sandbox, args: &mut Args) -> Done {
     let (object, n) = object_and_number(args)?;
     args.nothing_left()?;
-    let ids = sandbox
-        .org_mut()
-        .touch(&object, n, sandbox.now())
-        .map_err(|error| said(&error))?;
+    let ids = sandbox.org_mut().touch(&object, n, sandbox.now()).map_err(|error| said(&error))?;
     Ok(json!({"touched": ids.len(), "ids": ids}))
 }
 
@@ -122,11 +119,8 @@ fn least_fields(describe: &Value, number: usize) -> Map<String, Value> {
 }
 
 fn create(sandbox: &Sandbox, args: &mut Args, late: bool) -> Done {
-    let seconds = if late {
-        args.number("seconds")?.ok_or("argument seconds= is missing")?
-    } else {
-        0
-    };
+    let seconds =
+        if late { args.number("seconds")?.ok_or("argument seconds= is missing")? } else { 0 };
     let (object, n) = object_and_number(args)?;
     args.nothing_left()?;
     let user = first_user(sandbox);
@@ -172,17 +166,13 @@ fn delete(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn in_bin(sandbox: &Sandbox, object: &str, n: usize) -> Result<Vec<String>, String> {
     let org = sandbox.org();
     let soql = format!("SELECT Id FROM {object} WHERE IsDeleted = true LIMIT {n}");
-    let result = org
-        .query(&soql, true, &Access::full(), sandbox.now())
-        .map_err(|error| said(&error))?;
+    let result =
+        org.query(&soql, true, &Access::full(), sandbox.now()).map_err(|error| said(&error))?;
     let mut rendered = vec![b'['];
     org.render(&result, 0, result.len(), &mut rendered, "v64.0");
     rendered.push(b']');
     let rows: Vec<Value> = serde_json::from_slice(&rendered).map_err(|error| error.to_string())?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| Some(row.get("Id")?.as_str()?.to_owned()))
-        .collect())
+    Ok(rows.iter().filter_map(|row| Some(row.get("Id")?.as_str()?.to_owned())).collect())
 }
 
 fn undelete(sandbox: &Sandbox, args: &mut Args) -> Done {
@@ -237,15 +227,12 @@ fn empty_bin(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn trim_delete_log(sandbox: &Sandbox, args: &mut Args) -> Done {
     let object = args.next("OBJECT")?;
     let before = match args.named("before") {
-        Some(text) => text
-            .parse::<Timestamp>()
-            .map_err(|error| format!("before={text}: {error}"))?,
+        Some(text) => {
+            text.parse::<Timestamp>().map_err(|error| format!("before={text}: {error}"))?
+        }
         None => sandbox.now(),
     };
     args.nothing_left()?;
-    sandbox
-        .org_mut()
-        .trim_delete_log(&object, before)
-        .map_err(|error| said(&error))?;
+    sandbox.org_mut().trim_delete_log(&object, before).map_err(|error| said(&error))?;
     Ok(json!({"earliest": before.to_string()}))
 }

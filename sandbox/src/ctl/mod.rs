@@ -71,9 +71,7 @@ fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Done {
                 Ok(json!({"calls": calls}))
             }
             "state" => Ok(state(sandbox)),
-            unknown => Err(format!(
-                "unknown verb '{unknown}'; hint: sandbox/README.md lists them"
-            )),
+            unknown => Err(format!("unknown verb '{unknown}'; hint: sandbox/README.md lists them")),
         })?;
     // Verbs that change something have asked this before they did.
     args.nothing_left()?;
@@ -103,10 +101,7 @@ async fn dump(sandbox: &Arc<Sandbox>, args: &mut Args) -> Reply {
     let sandbox = Arc::clone(sandbox);
     let work = move || {
         let org = sandbox.org();
-        let known = org
-            .object_names()
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(&object));
+        let known = org.object_names().iter().any(|name| name.eq_ignore_ascii_case(&object));
         if !known {
             return reply(Err(format!("there is no object '{object}'")));
         }

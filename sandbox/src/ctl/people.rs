@@ -136,10 +136,7 @@ fn revoke(sandbox: &Sandbox, args: &mut Args) -> Done {
     let user = args.named("user").or_else(|| args.maybe());
     let user = user_name(sandbox, user)?;
     args.nothing_left()?;
-    let revoked = sandbox
-        .world()
-        .grants
-        .revoke_all(user.as_deref(), "revoked by an admin");
+    let revoked = sandbox.world().grants.revoke_all(user.as_deref(), "revoked by an admin");
     Ok(json!({"revoked": revoked}))
 }
 
@@ -161,10 +158,8 @@ fn change_user(
     let changed = {
         let mut world = sandbox.world();
         let now = sandbox.now();
-        let user = world
-            .users
-            .get_mut(&name)
-            .ok_or_else(|| format!("there is no user '{name}'"))?;
+        let user =
+            world.users.get_mut(&name).ok_or_else(|| format!("there is no user '{name}'"))?;
         let mut changed = user.clone();
         change(&mut changed, args)?;
         args.nothing_left()?;
@@ -203,8 +198,9 @@ fn run_as(sandbox: &Sandbox, args: &mut Args) -> Done {
 
 fn org_id(sandbox: &Sandbox, args: &mut Args) -> Done {
     let id = args.next("ORG_ID")?;
-    let id = crate::sandbox::org_id18(&id)
-        .ok_or_else(|| format!("'{id}' is no org id: 00D and 15 or 18 letters and digits in all"))?;
+    let id = crate::sandbox::org_id18(&id).ok_or_else(|| {
+        format!("'{id}' is no org id: 00D and 15 or 18 letters and digits in all")
+    })?;
     args.nothing_left()?;
     sandbox.world().org_id.clone_from(&id);
     system_rows::put(sandbox);
@@ -234,10 +230,7 @@ fn token_life(sandbox: &Sandbox, args: &mut Args) -> Done {
     let text = args.only("SECONDS|none")?;
     let life = match text.as_str() {
         "none" => None,
-        text => Some(
-            text.parse::<i64>()
-                .map_err(|_| format!("'{text}' is no whole number"))?,
-        ),
+        text => Some(text.parse::<i64>().map_err(|_| format!("'{text}' is no whole number"))?),
     };
     sandbox.world().grants.token_life = life;
     Ok(json!({"token_life": life}))

@@ -40,9 +40,9 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
             sandbox.world().faults = crate::faults::Faults::default();
             json!({"ok": true})
         }),
-        "expire-locators" => args
-            .nothing_left()
-            .map(|()| json!({"expired": sandbox.world().cursors.expire()})),
+        "expire-locators" => {
+            args.nothing_left().map(|()| json!({"expired": sandbox.world().cursors.expire()}))
+        }
         "page-size" => page_size(sandbox, args),
         "clock" => args.only("+SECONDS").and_then(|text| {
             let seconds: i64 = text
@@ -104,9 +104,7 @@ fn token_error(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn fail(sandbox: &Sandbox, args: &mut Args) -> Done {
     let body = args.named("body");
     let content_type = args.named("content_type").unwrap_or_else(|| {
-        let json = body
-            .as_deref()
-            .is_some_and(|body| body.trim_start().starts_with(['{', '[']));
+        let json = body.as_deref().is_some_and(|body| body.trim_start().starts_with(['{', '[']));
         String::from(if json {
             "application/json;charset=UTF-8"
         } else {
@@ -117,9 +115,7 @@ fn fail(sandbox: &Sandbox, args: &mut Args) -> Done {
         left: args.number("next")?.unwrap_or(1),
         path: args.named("path"),
         status: status(args, 500)?,
-        code: args
-            .named("code")
-            .unwrap_or_else(|| String::from("UNKNOWN_EXCEPTION")),
+        code: args.named("code").unwrap_or_else(|| String::from("UNKNOWN_EXCEPTION")),
         message: args
             .named("message")
             .unwrap_or_else(|| String::from("An unexpected error occurred.")),
@@ -148,11 +144,7 @@ fn act_then(sandbox: &Sandbox, args: &mut Args) -> Done {
         ("hold", true) => Action::HoldBefore,
         (other, _) => return Err(format!("expected drop or hold, not '{other}'")),
     };
-    let fault = Act {
-        action,
-        path: args.named("path"),
-        left: args.number("times")?.unwrap_or(1),
-    };
+    let fault = Act { action, path: args.named("path"), left: args.number("times")?.unwrap_or(1) };
     args.nothing_left()?;
     if fault.left > 0 {
         sandbox.world().faults.act.push(fault.clone());
@@ -163,7 +155,8 @@ fn act_then(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn cut(sandbox: &Sandbox, args: &mut Args) -> Done {
     let after = args.number("after_bytes")?.unwrap_or(100);
     let fault = Cut {
-        after_bytes: usize::try_from(after).map_err(|_| format!("after_bytes={after} is too large"))?,
+        after_bytes: usize::try_from(after)
+            .map_err(|_| format!("after_bytes={after} is too large"))?,
         path: args.named("path"),
         left: args.number("times")?.unwrap_or(1),
     };

@@ -54,17 +54,12 @@ fn back(redirect: &str, state: Option<&str>, pairs: &[(&str, &str)]) -> Reply {
 }
 
 fn refused(asked: &Asked<'_>, error: &str, description: &str) -> Reply {
-    back(
-        asked.redirect,
-        asked.state,
-        &[("error", error), ("error_description", description)],
-    )
+    back(asked.redirect, asked.state, &[("error", error), ("error_description", description)])
 }
 
 fn check<'f>(world: &World, fields: &'f [(String, String)]) -> Result<Asked<'f>, Reply> {
-    let page = |error: &str, description: &str| {
-        Err(Reply::html(400, pages::error(error, description)))
-    };
+    let page =
+        |error: &str, description: &str| Err(Reply::html(400, pages::error(error, description)));
     if field(fields, "client_id") != Some(world.app.client_id.as_str()) {
         return page("invalid_client_id", "client identifier invalid");
     }
@@ -73,10 +68,7 @@ fn check<'f>(world: &World, fields: &'f [(String, String)]) -> Result<Asked<'f>,
     };
     // Byte by byte: no normalising of slashes, case or ports.
     if !world.app.redirects.iter().any(|known| known == redirect) {
-        return page(
-            "redirect_uri_mismatch",
-            "redirect_uri must match configuration",
-        );
+        return page("redirect_uri_mismatch", "redirect_uri must match configuration");
     }
     let asked = Asked {
         redirect,
@@ -87,33 +79,22 @@ fn check<'f>(world: &World, fields: &'f [(String, String)]) -> Result<Asked<'f>,
     };
     let refuse = |error: &str, description: &str| Err(refused(&asked, error, description));
     if field(fields, "response_type") != Some("code") {
-        return refuse(
-            "unsupported_response_type",
-            "response type not supported",
-        );
+        return refuse("unsupported_response_type", "response type not supported");
     }
     if asked.challenge.is_empty() {
         return refuse("invalid_request", "missing required code challenge");
     }
     if field(fields, "code_challenge_method") != Some("S256") {
-        return refuse(
-            "invalid_request",
-            "code challenge method must be S256",
-        );
+        return refuse("invalid_request", "code challenge method must be S256");
     }
     let challenge = asked.challenge;
     if challenge.len() != 43
-        || !challenge
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        || !challenge.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     {
         return refuse("invalid_request", "invalid code challenge");
     }
     if !asked.scope.split(' ').all(|word| SCOPES.contains(&word)) {
-        return refuse(
-            "invalid_scope",
-            "requested scope is invalid, unknown or malformed",
-        );
+        return refuse("invalid_scope", "requested scope is invalid, unknown or malformed");
     }
     if !world.app.installed {
         return refuse("invalid_client", "app must be installed into org");
@@ -122,19 +103,13 @@ fn check<'f>(world: &World, fields: &'f [(String, String)]) -> Result<Asked<'f>,
         return refuse("OAUTH_APP_BLOCKED", "this app is blocked by admin");
     }
     if world.org_inactive {
-        return refuse(
-            "inactive_org",
-            "organization is locked, closed or suspended",
-        );
+        return refuse("inactive_org", "organization is locked, closed or suspended");
     }
     Ok(asked)
 }
 
 fn cookie(request: &Request) -> Option<&str> {
-    request
-        .header("cookie")?
-        .split(';')
-        .find_map(|pair| pair.trim().strip_prefix("sid="))
+    request.header("cookie")?.split(';').find_map(|pair| pair.trim().strip_prefix("sid="))
 }
 
 fn consent_page(fields: &[(String, String)], user: &str, scope: &str, login: &str) -> Reply {
@@ -196,11 +171,7 @@ fn log_in(
 ) -> Result<(String, String), Reply> {
     let name = field(fields, "username").unwrap_or("");
     let password = field(fields, "password").unwrap_or("");
-    let Some(user) = world
-        .users
-        .get(name)
-        .filter(|user| user.password == password)
-    else {
+    let Some(user) = world.users.get(name).filter(|user| user.password == password) else {
         let why = "Please check your username and password.";
         return Err(Reply::html(200, pages::login(fields, name, Some(why))));
     };
@@ -212,10 +183,7 @@ fn log_in(
         return refuse("access_denied", "ip restricted or invalid login hours");
     }
     if world.app.admin_approved_only {
-        return refuse(
-            "OAUTH_APP_ACCESS_DENIED",
-            "user is not admin approved to access this app",
-        );
+        return refuse("OAUTH_APP_ACCESS_DENIED", "user is not admin approved to access this app");
     }
     let username = user.username.clone();
     let login = sandbox.chance.text(40);

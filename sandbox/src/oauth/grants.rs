@@ -146,9 +146,8 @@ impl Grants {
     ) -> (String, Option<String>) {
         self.made += 1;
         let id = format!("grant-{}", self.made);
-        let refreshable = scope
-            .split(' ')
-            .any(|word| word == "refresh_token" || word == "offline_access");
+        let refreshable =
+            scope.split(' ').any(|word| word == "refresh_token" || word == "offline_access");
         let refresh = refreshable.then(|| format!("5Aep{}", chance.text(83)));
         if refreshable {
             let living: Vec<String> = self
@@ -271,9 +270,9 @@ impl Grants {
                 client: client.to_owned(),
                 scope: scope.to_owned(),
                 issued: now,
-                expires: self.token_life.and_then(|life| {
-                    now.checked_add(jiff::SignedDuration::from_secs(life)).ok()
-                }),
+                expires: self
+                    .token_life
+                    .and_then(|life| now.checked_add(jiff::SignedDuration::from_secs(life)).ok()),
             },
         );
         text
@@ -281,9 +280,7 @@ impl Grants {
 
     /// The living session behind an access token.
     pub(crate) fn session(&self, now: Timestamp, token: &str) -> Option<&Session> {
-        self.sessions
-            .get(token)
-            .filter(|session| session.expires.is_none_or(|end| now < end))
+        self.sessions.get(token).filter(|session| session.expires.is_none_or(|end| now < end))
     }
 
     /// Revokes by access or refresh token; false when nobody knows it.
@@ -322,8 +319,7 @@ impl Grants {
     /// Ends access tokens and leaves the grants; returns how many there were.
     pub(crate) fn expire_sessions(&mut self, user: Option<&str>) -> usize {
         let before = self.sessions.len();
-        self.sessions
-            .retain(|_, session| user.is_some_and(|name| session.user != name));
+        self.sessions.retain(|_, session| user.is_some_and(|name| session.user != name));
         before - self.sessions.len()
     }
 
@@ -411,16 +407,10 @@ mod tests {
         let code = grants.issue_code(&chance, at(0), ("ada", "app", SCOPE), "http://x", "c");
         assert!(code.ends_with("=="));
         assert!(grants.take_code(at(1), &code).is_ok());
-        assert_eq!(
-            grants.take_code(at(2), &code).unwrap_err(),
-            "expired authorization code"
-        );
+        assert_eq!(grants.take_code(at(2), &code).unwrap_err(), "expired authorization code");
         let late = grants.issue_code(&chance, at(0), ("ada", "app", SCOPE), "http://x", "c");
         assert!(grants.take_code(at(901), &late).is_err());
-        assert_eq!(
-            grants.take_code(at(1), "x").unwrap_err(),
-            "invalid authorization code"
-        );
+        assert_eq!(grants.take_code(at(1), "x").unwrap_err(), "invalid authorization code");
     }
 
     #[test]

@@ -19,12 +19,9 @@ use crate::users::{User, same_id};
 
 /// The JSON error object of the token endpoint.
 pub(crate) fn error(status: u16, error: &str, description: &str) -> Reply {
-    Reply::json(
-        status,
-        &json!({"error": error, "error_description": description}),
-    )
-    .with("cache-control", "no-store")
-    .with("pragma", "no-cache")
+    Reply::json(status, &json!({"error": error, "error_description": description}))
+        .with("cache-control", "no-store")
+        .with("pragma", "no-cache")
 }
 
 /// Answers what is under `/services/oauth2`, `/id` and `/.well-known`; `None` for another path.
@@ -69,11 +66,7 @@ pub(crate) fn answer(sandbox: &Sandbox, request: &Request) -> Option<Reply> {
 }
 
 fn form_field(request: &Request, name: &str) -> Option<String> {
-    request
-        .form()
-        .into_iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value)
+    request.form().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 fn revoke(sandbox: &Sandbox, request: &Request) -> Reply {
@@ -105,7 +98,7 @@ fn introspect(sandbox: &Sandbox, request: &Request) -> Reply {
         &json!({
             "active": true, "scope": session.scope, "client_id": session.client,
             "username": session.user, "sub": subject, "token_type": "access_token",
-            "exp": session.expires.map_or(issued + 7200, |end| end.as_second()),
+            "exp": session.expires.map_or(issued + 7200, jiff::Timestamp::as_second),
             "iat": issued, "nbf": issued,
         }),
     )
@@ -125,17 +118,12 @@ fn bearer(request: &Request) -> Option<&str> {
 
 /// The user behind the token of a userinfo or identity request, or the plain-text refusal.
 fn identified(sandbox: &Sandbox, world: &World, request: &Request) -> Result<User, Reply> {
-    let from_query = request
-        .param("oauth_token")
-        .or_else(|| request.param("access_token"));
+    let from_query = request.param("oauth_token").or_else(|| request.param("access_token"));
     let Some(token) = bearer(request).or(from_query) else {
         return Err(Reply::text(403, "Missing_OAuth_Token"));
     };
     let bad = || Reply::text(403, "Bad_OAuth_Token");
-    let session = world
-        .grants
-        .session(sandbox.now(), token)
-        .ok_or_else(bad)?;
+    let session = world.grants.session(sandbox.now(), token).ok_or_else(bad)?;
     if world.app.blocked || world.ip_restricted || world.org_inactive {
         return Err(bad());
     }

@@ -40,20 +40,19 @@ fn page(title: &str, inner: &str) -> String {
 }
 
 fn hidden(fields: &[(String, String)]) -> String {
-    fields
-        .iter()
-        .filter(|(name, _)| CARRIED.contains(&name.as_str()))
-        .fold(String::new(), |page, (name, value)| {
+    fields.iter().filter(|(name, _)| CARRIED.contains(&name.as_str())).fold(
+        String::new(),
+        |page, (name, value)| {
             let (name, value) = (escape(name), escape(value));
             page + &format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
-        })
+        },
+    )
 }
 
 /// The log-in form, with why the last try failed.
 pub(crate) fn login(fields: &[(String, String)], hint: &str, why: Option<&str>) -> String {
-    let why = why.map_or_else(String::new, |why| {
-        format!("<p role=\"alert\">{}</p>\n", escape(why))
-    });
+    let why =
+        why.map_or_else(String::new, |why| format!("<p role=\"alert\">{}</p>\n", escape(why)));
     page(
         "Log in",
         &format!(

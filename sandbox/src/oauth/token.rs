@@ -15,10 +15,7 @@ use crate::sandbox::{Sandbox, World};
 type Fields = [(String, String)];
 
 fn field<'f>(fields: &'f Fields, name: &str) -> Option<&'f str> {
-    fields
-        .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.as_str())
+    fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 /// Checks client id and secret, from the form or from HTTP Basic.
@@ -91,34 +88,18 @@ fn decide(
         grant_type,
         "authorization_code" | "refresh_token" | "client_credentials" | "password"
     ) {
-        return Err(error(
-            400,
-            "unsupported_grant_type",
-            "grant type not supported",
-        ));
+        return Err(error(400, "unsupported_grant_type", "grant type not supported"));
     }
     let secret_required = world.app.require_secret || grant_type == "client_credentials";
     authenticate(world, request, fields, secret_required)?;
     if world.org_inactive {
-        return Err(error(
-            400,
-            "inactive_org",
-            "organization is locked, closed or suspended",
-        ));
+        return Err(error(400, "inactive_org", "organization is locked, closed or suspended"));
     }
     if !world.app.installed {
-        return Err(error(
-            400,
-            "invalid_client",
-            "app must be installed into org",
-        ));
+        return Err(error(400, "invalid_client", "app must be installed into org"));
     }
     if world.app.blocked {
-        return Err(error(
-            400,
-            "OAUTH_APP_BLOCKED",
-            "this app is blocked by admin",
-        ));
+        return Err(error(400, "OAUTH_APP_BLOCKED", "this app is blocked by admin"));
     }
     if world.ip_restricted {
         return invalid("ip restricted or invalid login hours");
@@ -147,9 +128,7 @@ fn decide(
             }
             usable(world, &code.user)?;
             let (grant, refresh) =
-                world
-                    .grants
-                    .approve(&sandbox.chance, now, &code.user, &client, &code.scope);
+                world.grants.approve(&sandbox.chance, now, &code.user, &client, &code.scope);
             (code.user, grant, code.scope, refresh)
         }
         "refresh_token" => {
@@ -158,10 +137,8 @@ fn decide(
             if let Some(owner) = world.grants.owner(token) {
                 usable(world, &owner)?;
             }
-            let (grant, next) = world
-                .grants
-                .refresh(&sandbox.chance, now, &client, token)
-                .or_else(invalid)?;
+            let (grant, next) =
+                world.grants.refresh(&sandbox.chance, now, &client, token).or_else(invalid)?;
             (grant.user, grant.id, grant.scope, next)
         }
         "client_credentials" => {
@@ -170,28 +147,16 @@ fn decide(
             };
             usable(world, &user)?;
             let scope = String::from("api id");
-            let (grant, _) =
-                world
-                    .grants
-                    .approve(&sandbox.chance, now, &user, &client, &scope);
+            let (grant, _) = world.grants.approve(&sandbox.chance, now, &user, &client, &scope);
             (user, grant, scope, None)
         }
         // Being removed by the vendor; what an org answers in which it is switched off.
         _ => return invalid("authentication failure"),
     };
     let org15 = world.org_id.get(..15).unwrap_or_default().to_owned();
-    let access = world.grants.open_session(
-        &sandbox.chance,
-        now,
-        &org15,
-        &grant,
-        (&user, &client, &scope),
-    );
-    let id = world
-        .users
-        .get(&user)
-        .map(|user| identity_url(world, user))
-        .unwrap_or_default();
+    let access =
+        world.grants.open_session(&sandbox.chance, now, &org15, &grant, (&user, &client, &scope));
+    let id = world.users.get(&user).map(|user| identity_url(world, user)).unwrap_or_default();
     let issued_at = now.as_millisecond().to_string();
     let mut body = Map::new();
     let mut put = |name: &str, value: String| body.insert(name.to_owned(), Value::String(value));
@@ -199,10 +164,7 @@ fn decide(
     if let Some(refresh) = refresh {
         put("refresh_token", refresh);
     }
-    put(
-        "signature",
-        signature(&world.app.client_secret, &id, &issued_at),
-    );
+    put("signature", signature(&world.app.client_secret, &id, &issued_at));
     put("scope", scope);
     put("instance_url", world.public_url.clone());
     put("id", id);
@@ -229,11 +191,7 @@ fn usable(world: &World, user: &str) -> Result<(), Reply> {
             }
             Ok(())
         }
-        Some(user) if user.frozen => Err(error(
-            400,
-            "invalid_grant",
-            "authentication failure",
-        )),
+        Some(user) if user.frozen => Err(error(400, "invalid_grant", "authentication failure")),
         _ => Err(error(400, "invalid_grant", "inactive user")),
     }
 }

@@ -18,7 +18,9 @@ fn too_many(count: usize, most: usize) -> Reply {
     Reply::error(
         400,
         "EXCEEDED_ID_LIMIT",
-        &format!("record limit reached. cannot submit more than {most} records into this call ({count} given)"),
+        &format!(
+            "record limit reached. cannot submit more than {most} records into this call ({count} given)"
+        ),
     )
 }
 
@@ -52,10 +54,7 @@ fn typed(record: &Value) -> Result<(String, Map<String, Value>), ApiError> {
 }
 
 fn take_id(fields: &mut Map<String, Value>) -> Result<String, ApiError> {
-    let key = fields
-        .keys()
-        .find(|name| name.eq_ignore_ascii_case("id"))
-        .cloned();
+    let key = fields.keys().find(|name| name.eq_ignore_ascii_case("id")).cloned();
     key.and_then(|key| fields.remove(&key))
         .and_then(|id| id.as_str().map(str::to_owned))
         .ok_or_else(|| ApiError::bad("MISSING_ARGUMENT", "Id not specified in an update call"))
@@ -144,16 +143,18 @@ fn write(sandbox: &Sandbox, caller: &Caller, request: &Request, rest: &[&str]) -
             ("PATCH", _) => typed(record).and_then(|(object, mut fields)| {
                 records::visible(sandbox, caller, &object)?;
                 let id = take_id(&mut fields)?;
-                sandbox
-                    .org_mut()
-                    .update(&object, &id, &fields, sandbox.now(), &caller.user_id)?;
+                sandbox.org_mut().update(&object, &id, &fields, sandbox.now(), &caller.user_id)?;
                 Ok(success(&id, None))
             }),
             _ => typed(record).and_then(|(object, fields)| {
                 records::visible(sandbox, caller, &object)?;
-                let id = sandbox
-                    .org_mut()
-                    .create(&object, &fields, sandbox.now(), None, &caller.user_id)?;
+                let id = sandbox.org_mut().create(
+                    &object,
+                    &fields,
+                    sandbox.now(),
+                    None,
+                    &caller.user_id,
+                )?;
                 Ok(success(&id, None))
             }),
         };
@@ -174,13 +175,8 @@ fn upsert(
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(field))
         .map(|(name, value)| (name.clone(), value.clone()))
-        .ok_or_else(|| {
-            ApiError::bad("MISSING_ARGUMENT", format!("{field} not specified"))
-        })?;
-    let text = key
-        .1
-        .as_str()
-        .map_or_else(|| key.1.to_string(), str::to_owned);
+        .ok_or_else(|| ApiError::bad("MISSING_ARGUMENT", format!("{field} not specified")))?;
+    let text = key.1.as_str().map_or_else(|| key.1.to_string(), str::to_owned);
     let known = records::find_by_field(sandbox, caller, object, field, &text).map_err(|_| {
         ApiError::bad(
             "INVALID_FIELD",
@@ -189,16 +185,13 @@ fn upsert(
     })?;
     match known.as_slice() {
         [] => {
-            let id = sandbox
-                .org_mut()
-                .create(object, &fields, sandbox.now(), None, &caller.user_id)?;
+            let id =
+                sandbox.org_mut().create(object, &fields, sandbox.now(), None, &caller.user_id)?;
             Ok(success(&id, Some(true)))
         }
         [id] => {
             fields.remove(&key.0);
-            sandbox
-                .org_mut()
-                .update(object, id, &fields, sandbox.now(), &caller.user_id)?;
+            sandbox.org_mut().update(object, id, &fields, sandbox.now(), &caller.user_id)?;
             Ok(success(id, Some(false)))
         }
         several => Err(ApiError::bad(
@@ -240,14 +233,7 @@ fn retrieve(sandbox: &Sandbox, caller: &Caller, request: &Request, object: &str)
     let org = sandbox.org();
     let mut found = Vec::with_capacity(ids.len());
     for id in &ids {
-        let record = org.get_record(
-            object,
-            id,
-            &fields,
-            &caller.access,
-            sandbox.now(),
-            version,
-        );
+        let record = org.get_record(object, id, &fields, &caller.access, sandbox.now(), version);
         found.push(match record {
             Ok(record) => serde_json::from_slice(&record).unwrap_or_default(),
             Err(error) if error.status == 404 => Value::Null,

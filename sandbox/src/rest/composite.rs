@@ -56,16 +56,12 @@ fn run(
         None => format!("/services/data/{}", url.trim_start_matches('/')),
     };
     let request = Request::new(method, &url, map, bytes);
-    sandbox
-        .events
-        .count(&format!("sub:{}", super::kind(&request)));
+    sandbox.events.count(&format!("sub:{}", super::kind(&request)));
     let resource = super::resource(&request);
     match resource.as_slice() {
-        ["composite"] | ["composite", "batch" | "graph" | "tree", ..] => Reply::error(
-            400,
-            "INVALID_INPUT",
-            "a composite request cannot be part of another one",
-        ),
+        ["composite"] | ["composite", "batch" | "graph" | "tree", ..] => {
+            Reply::error(400, "INVALID_INPUT", "a composite request cannot be part of another one")
+        }
         _ => super::answer(sandbox, caller, &request),
     }
 }
@@ -84,7 +80,11 @@ fn write_body(out: &mut Vec<u8>, reply: &Reply) {
 /// `POST /composite`.
 pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -> Outcome {
     if request.method != "POST" {
-        return Err(Reply::error(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed. Allowed are POST"));
+        return Err(Reply::error(
+            405,
+            "METHOD_NOT_ALLOWED",
+            "HTTP Method not allowed. Allowed are POST",
+        ));
     }
     let body = body_object(request)?;
     let parts = body
@@ -95,7 +95,10 @@ pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -
         return Err(Reply::error(
             400,
             "LIMIT_EXCEEDED",
-            &format!("The composite request has {} subrequests; 1 to {PARTS} are allowed", parts.len()),
+            &format!(
+                "The composite request has {} subrequests; 1 to {PARTS} are allowed",
+                parts.len()
+            ),
         ));
     }
     let mut queries = 0;
@@ -122,7 +125,9 @@ pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -
         return Err(Reply::error(
             400,
             "LIMIT_EXCEEDED",
-            &format!("The composite request has {queries} query or collection subrequests; at most {QUERIES} are allowed"),
+            &format!(
+                "The composite request has {queries} query or collection subrequests; at most {QUERIES} are allowed"
+            ),
         ));
     }
     let all_or_none = body.get("allOrNone").and_then(Value::as_bool) == Some(true);
@@ -185,12 +190,9 @@ pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -
 fn resolve(part: &Value, done: &BTreeMap<String, Value>) -> Result<Value, String> {
     Ok(match part {
         Value::String(text) if text.contains("@{") => Value::String(resolve_text(text, done)?),
-        Value::Array(items) => Value::Array(
-            items
-                .iter()
-                .map(|item| resolve(item, done))
-                .collect::<Result<_, _>>()?,
-        ),
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| resolve(item, done)).collect::<Result<_, _>>()?)
+        }
         Value::Object(object) => Value::Object(
             object
                 .iter()
@@ -205,16 +207,13 @@ fn resolve_text(text: &str, done: &BTreeMap<String, Value>) -> Result<String, St
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("@{") {
-        let (reference, tail) = after
-            .split_once('}')
-            .ok_or_else(|| format!("Invalid reference specified: {text}"))?;
-        let unknown =
-            || format!("Invalid reference specified. No value for {reference} found in the results");
+        let (reference, tail) =
+            after.split_once('}').ok_or_else(|| format!("Invalid reference specified: {text}"))?;
+        let unknown = || {
+            format!("Invalid reference specified. No value for {reference} found in the results")
+        };
         let mut steps = reference.split(['.', '[']);
-        let mut value = steps
-            .next()
-            .and_then(|name| done.get(name))
-            .ok_or_else(unknown)?;
+        let mut value = steps.next().and_then(|name| done.get(name)).ok_or_else(unknown)?;
         for step in steps {
             let found = match step.strip_suffix(']') {
                 Some(index) => index.parse::<usize>().ok().and_then(|n| value.get(n)),
@@ -225,7 +224,11 @@ fn resolve_text(text: &str, done: &BTreeMap<String, Value>) -> Result<String, St
         out.push_str(before);
         match value {
             Value::String(text) => out.push_str(text),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
                 out.push_str(&value.to_string());
             }
         }
@@ -238,7 +241,11 @@ fn resolve_text(text: &str, done: &BTreeMap<String, Value>) -> Result<String, St
 /// `POST /composite/batch`.
 pub(super) fn batch(sandbox: &Sandbox, caller: &Caller, request: &Request) -> Outcome {
     if request.method != "POST" {
-        return Err(Reply::error(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed. Allowed are POST"));
+        return Err(Reply::error(
+            405,
+            "METHOD_NOT_ALLOWED",
+            "HTTP Method not allowed. Allowed are POST",
+        ));
     }
     let body = body_object(request)?;
     let parts = body
@@ -277,9 +284,8 @@ pub(super) fn batch(sandbox: &Sandbox, caller: &Caller, request: &Request) -> Ou
         if n > 0 {
             results.push(b',');
         }
-        results.extend_from_slice(
-            format!(r#"{{"statusCode":{},"result":"#, reply.status).as_bytes(),
-        );
+        results
+            .extend_from_slice(format!(r#"{{"statusCode":{},"result":"#, reply.status).as_bytes());
         write_body(&mut results, &reply);
         results.push(b'}');
     }
@@ -296,11 +302,9 @@ mod tests {
 
     #[test]
     fn references_reach_into_earlier_answers() {
-        let done: BTreeMap<String, Value> = [(
-            String::from("acc"),
-            json!({"id": "001x", "records": [{"Name": "n", "Size": 5}]}),
-        )]
-        .into();
+        let done: BTreeMap<String, Value> =
+            [(String::from("acc"), json!({"id": "001x", "records": [{"Name": "n", "Size": 5}]}))]
+                .into();
         let part = json!({"url": "/x/@{acc.id}/@{acc.records[0].Size}", "body": {"A": ["@{acc.records[0].Name}"]}});
         let resolved = resolve(&part, &done).unwrap();
         assert_eq!(resolved["url"], "/x/001x/5");

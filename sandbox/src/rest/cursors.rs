@@ -51,7 +51,12 @@ impl Cursors {
     }
 
     /// The result behind a locator of this user, while it lives.
-    pub(crate) fn find(&self, now: Timestamp, user: &str, locator: &str) -> Option<Arc<QueryResult>> {
+    pub(crate) fn find(
+        &self,
+        now: Timestamp,
+        user: &str,
+        locator: &str,
+    ) -> Option<Arc<QueryResult>> {
         self.open
             .iter()
             .find(|cursor| cursor.locator == locator && cursor.user == user)

@@ -34,9 +34,7 @@ fn unless_modified(
     body: impl FnOnce() -> Outcome,
 ) -> Outcome {
     let changed = changed(sandbox, caller);
-    let known = request
-        .header("if-modified-since")
-        .and_then(parse_http_date);
+    let known = request.header("if-modified-since").and_then(parse_http_date);
     let stamp = http_date(changed);
     if known.is_some_and(|known| changed.as_second() <= known.as_second()) {
         sandbox.events.count("not_modified");
@@ -68,20 +66,13 @@ pub(super) fn describe(
 /// `GET /sobjects/{O}`: the head of the describe.
 pub(super) fn object(sandbox: &Sandbox, caller: &Caller, object: &str) -> Outcome {
     let body = sandbox.org().object_entry(object, &caller.access)?;
-    Ok(Reply::json(
-        200,
-        &json!({"objectDescribe": body, "recentItems": []}),
-    ))
+    Ok(Reply::json(200, &json!({"objectDescribe": body, "recentItems": []})))
 }
 
 /// `GET /limits`; needs View Setup.
 pub(super) fn limits(sandbox: &Sandbox, caller: &Caller) -> Outcome {
     if !caller.view_setup {
-        return Err(Reply::error(
-            403,
-            "API_DISABLED_FOR_ORG",
-            "limits resource is not enabled",
-        ));
+        return Err(Reply::error(403, "API_DISABLED_FOR_ORG", "limits resource is not enabled"));
     }
     let (used, max, per_app) = {
         let mut world = sandbox.world();
@@ -90,10 +81,7 @@ pub(super) fn limits(sandbox: &Sandbox, caller: &Caller) -> Outcome {
     };
     let mut body = Map::new();
     for (name, most, left) in STEADY {
-        body.insert(
-            (*name).to_owned(),
-            json!({"Max": most, "Remaining": left}),
-        );
+        body.insert((*name).to_owned(), json!({"Max": most, "Remaining": left}));
     }
     let remaining = max.saturating_sub(used);
     let mut daily = json!({"Max": max, "Remaining": remaining});

@@ -179,13 +179,9 @@ fn single(sandbox: &Sandbox, caller: &Caller, request: &Request, resource: &[&st
         }
         ("GET", ["query"]) => query::start(sandbox, caller, request, false),
         ("GET", ["queryAll"]) => query::start(sandbox, caller, request, true),
-        ("GET", ["query" | "queryAll", locator]) => {
-            query::more(sandbox, caller, request, locator)
-        }
+        ("GET", ["query" | "queryAll", locator]) => query::more(sandbox, caller, request, locator),
         ("GET", ["limits"]) => discovery::limits(sandbox, caller),
-        ("GET", ["limits", "recordCount"]) => {
-            Ok(discovery::record_count(sandbox, caller, request))
-        }
+        ("GET", ["limits", "recordCount"]) => Ok(discovery::record_count(sandbox, caller, request)),
         (_, ["composite", "sobjects", rest @ ..]) => {
             collections::answer(sandbox, caller, request, rest)
         }
@@ -220,12 +216,7 @@ mod tests {
     use super::*;
 
     fn request(method: &str, target: &str, body: &str) -> Request {
-        Request::new(
-            method,
-            target,
-            axum::http::HeaderMap::new(),
-            body.as_bytes().to_vec(),
-        )
+        Request::new(method, target, axum::http::HeaderMap::new(), body.as_bytes().to_vec())
     }
 
     #[test]

@@ -15,10 +15,7 @@ fn created(id: &str) -> Value {
 
 /// Refuses an object the caller does not have.
 pub(super) fn visible(sandbox: &Sandbox, caller: &Caller, object: &str) -> Result<(), ApiError> {
-    sandbox
-        .org()
-        .object_entry(object, &caller.access)
-        .map(|_| ())
+    sandbox.org().object_entry(object, &caller.access).map(|_| ())
 }
 
 /// `POST /sobjects/{O}`.
@@ -31,14 +28,10 @@ pub(super) fn create(
     let mut fields = body_object(request)?;
     fields.remove("attributes");
     visible(sandbox, caller, object)?;
-    let id = sandbox
-        .org_mut()
-        .create(object, &fields, sandbox.now(), None, &caller.user_id)?;
+    let id = sandbox.org_mut().create(object, &fields, sandbox.now(), None, &caller.user_id)?;
     let version = request.segments.get(2).map_or("", String::as_str);
-    Ok(Reply::json(201, &created(&id)).with(
-        "location",
-        format!("/services/data/{version}/sobjects/{object}/{id}"),
-    ))
+    Ok(Reply::json(201, &created(&id))
+        .with("location", format!("/services/data/{version}/sobjects/{object}/{id}")))
 }
 
 /// `GET /sobjects/{O}/{id}`.
@@ -54,14 +47,8 @@ pub(super) fn read(
         .map(|list| list.split(',').map(str::trim).collect())
         .unwrap_or_default();
     let version = request.segments.get(2).map_or("v64.0", String::as_str);
-    let record = sandbox.org().get_record(
-        object,
-        id,
-        &fields,
-        &caller.access,
-        sandbox.now(),
-        version,
-    )?;
+    let record =
+        sandbox.org().get_record(object, id, &fields, &caller.access, sandbox.now(), version)?;
     Ok(Reply::raw_json(record))
 }
 
@@ -72,9 +59,7 @@ fn unmodified_since(
     object: &str,
     id: &str,
 ) -> Result<(), Reply> {
-    let Some(limit) = request
-        .header("if-unmodified-since")
-        .and_then(crate::clock::parse_http_date)
+    let Some(limit) = request.header("if-unmodified-since").and_then(crate::clock::parse_http_date)
     else {
         return Ok(());
     };
@@ -87,10 +72,7 @@ fn unmodified_since(
         "v64.0",
     )?;
     let record: Value = serde_json::from_slice(&record).unwrap_or_default();
-    let changed = record
-        .get("LastModifiedDate")
-        .and_then(Value::as_str)
-        .and_then(parse_datetime);
+    let changed = record.get("LastModifiedDate").and_then(Value::as_str).and_then(parse_datetime);
     if changed.is_some_and(|changed| changed.as_second() > limit.as_second()) {
         return Err(Reply::empty(412));
     }
@@ -109,18 +91,14 @@ pub(super) fn update(
     fields.remove("attributes");
     visible(sandbox, caller, object)?;
     unmodified_since(sandbox, caller, request, object, id)?;
-    sandbox
-        .org_mut()
-        .update(object, id, &fields, sandbox.now(), &caller.user_id)?;
+    sandbox.org_mut().update(object, id, &fields, sandbox.now(), &caller.user_id)?;
     Ok(Reply::empty(204))
 }
 
 /// `DELETE /sobjects/{O}/{id}`.
 pub(super) fn delete(sandbox: &Sandbox, caller: &Caller, object: &str, id: &str) -> Outcome {
     visible(sandbox, caller, object)?;
-    sandbox
-        .org_mut()
-        .delete(object, id, sandbox.now())?;
+    sandbox.org_mut().delete(object, id, sandbox.now())?;
     Ok(Reply::empty(204))
 }
 
@@ -157,9 +135,13 @@ pub(super) fn by_field(
             }
             let id = match known {
                 Some(id) => {
-                    sandbox
-                        .org_mut()
-                        .update(object, id, &fields, sandbox.now(), &caller.user_id)?;
+                    sandbox.org_mut().update(
+                        object,
+                        id,
+                        &fields,
+                        sandbox.now(),
+                        &caller.user_id,
+                    )?;
                     id.clone()
                 }
                 None if request.param("updateOnly") == Some("true") => {
@@ -167,9 +149,13 @@ pub(super) fn by_field(
                 }
                 None => {
                     fields.insert(field.to_owned(), Value::String(value.to_owned()));
-                    sandbox
-                        .org_mut()
-                        .create(object, &fields, sandbox.now(), None, &caller.user_id)?
+                    sandbox.org_mut().create(
+                        object,
+                        &fields,
+                        sandbox.now(),
+                        None,
+                        &caller.user_id,
+                    )?
                 }
             };
             let mut body = created(&id);
@@ -195,22 +181,15 @@ pub(super) fn find_by_field(
 ) -> Result<Vec<String>, Reply> {
     let org = sandbox.org();
     let describe = org.describe(object, &caller.access)?;
-    let described = describe
-        .get("fields")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .find(|known| {
+    let described =
+        describe.get("fields").and_then(Value::as_array).into_iter().flatten().find(|known| {
             known
                 .get("name")
                 .and_then(Value::as_str)
                 .is_some_and(|name| name.eq_ignore_ascii_case(field))
         });
     let flag = |name: &str| {
-        described
-            .and_then(|known| known.get(name))
-            .and_then(Value::as_bool)
-            == Some(true)
+        described.and_then(|known| known.get(name)).and_then(Value::as_bool) == Some(true)
     };
     if !(flag("externalId") || flag("idLookup")) {
         return Err(Reply::error(
@@ -234,10 +213,7 @@ pub(super) fn find_by_field(
     org.render(&result, 0, result.len(), &mut rendered, "v64.0");
     rendered.push(b']');
     let rows: Vec<Value> = serde_json::from_slice(&rendered).unwrap_or_default();
-    Ok(rows
-        .iter()
-        .filter_map(|row| Some(row.get("Id")?.as_str()?.to_owned()))
-        .collect())
+    Ok(rows.iter().filter_map(|row| Some(row.get("Id")?.as_str()?.to_owned())).collect())
 }
 
 /// Reads RFC 3339 and the vendor's `+0000` form; a `+` may have arrived as a space.

@@ -38,12 +38,10 @@ const ORGANIZATION: &[(&str, &str)] = &[
     ("TimeZoneSidKey", "string"),
 ];
 const NAMED: &[(&str, &str)] = &[("Name", "string")];
-const ASSIGNMENT: &[(&str, &str)] = &[("AssigneeId", "reference"), ("PermissionSetId", "reference")];
-const LOGIN: &[(&str, &str)] = &[
-    ("UserId", "reference"),
-    ("IsFrozen", "boolean"),
-    ("IsPasswordLocked", "boolean"),
-];
+const ASSIGNMENT: &[(&str, &str)] =
+    &[("AssigneeId", "reference"), ("PermissionSetId", "reference")];
+const LOGIN: &[(&str, &str)] =
+    &[("UserId", "reference"), ("IsFrozen", "boolean"), ("IsPasswordLocked", "boolean")];
 
 /// The same text with the letters of the id's check suffix where it has 15 characters.
 fn id(text: &str) -> String {
@@ -69,10 +67,7 @@ pub(crate) fn own_permissions(user: &User) -> Map<String, Value> {
     PERMISSIONS
         .iter()
         .map(|name| ((*name).to_owned(), json!(user.may(name))))
-        .chain([(
-            String::from("Id"),
-            json!(id("000000000000000")),
-        )])
+        .chain([(String::from("Id"), json!(id("000000000000000")))])
         .collect()
 }
 
@@ -87,7 +82,12 @@ pub(crate) fn put(sandbox: &Sandbox) {
     let each = |row: &dyn Fn(&User) -> Value| -> Vec<Map<String, Value>> {
         users.iter().map(|user| object(&row(user))).collect()
     };
-    let mut sets = vec![("Name", "string"), ("Label", "string"), ("IsOwnedByProfile", "boolean"), ("ProfileId", "reference")];
+    let mut sets = vec![
+        ("Name", "string"),
+        ("Label", "string"),
+        ("IsOwnedByProfile", "boolean"),
+        ("ProfileId", "reference"),
+    ];
     sets.extend(permission_fields());
     let mut profile = NAMED.to_vec();
     profile.extend(permission_fields());
@@ -120,9 +120,9 @@ pub(crate) fn put(sandbox: &Sandbox) {
     org.put_system_rows("Profile", "00e", &profile, &profiles, now);
     let rows = each(&|user| json!({"Id": user.role_id, "Name": "Sync"}));
     org.put_system_rows("UserRole", "00E", NAMED, &rows, now);
-    let rows = each(&|user| {
-        json!({"Id": row_id("0Yw", user), "UserId": user.id, "IsFrozen": user.frozen, "IsPasswordLocked": false})
-    });
+    let rows = each(
+        &|user| json!({"Id": row_id("0Yw", user), "UserId": user.id, "IsFrozen": user.frozen, "IsPasswordLocked": false}),
+    );
     org.put_system_rows("UserLogin", "0Yw", LOGIN, &rows, now);
     let rows = each(&|user| {
         let mut row = json!({
@@ -135,9 +135,9 @@ pub(crate) fn put(sandbox: &Sandbox) {
         row
     });
     org.put_system_rows("PermissionSet", "0PS", &sets, &rows, now);
-    let rows = each(&|user| {
-        json!({"Id": row_id("0Pa", user), "AssigneeId": user.id, "PermissionSetId": row_id("0PS", user)})
-    });
+    let rows = each(
+        &|user| json!({"Id": row_id("0Pa", user), "AssigneeId": user.id, "PermissionSetId": row_id("0PS", user)}),
+    );
     org.put_system_rows("PermissionSetAssignment", "0Pa", ASSIGNMENT, &rows, now);
     org.put_system_rows("UserPermissionAccess", "000", &permission_fields(), &[], now);
 }

@@ -67,9 +67,7 @@ impl Stream for Answer {
         let this = &mut *self;
         if this.cut == Some(0) {
             // Waiting makes hyper flush what came before; only then is the connection broken.
-            let pause = this
-                .pause
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_AFTER)));
+            let pause = this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_AFTER)));
             return pause
                 .as_mut()
                 .poll(cx)
@@ -113,20 +111,15 @@ pub(super) fn response(
         return response;
     }
     set("content-type", &reply.content_type);
-    let smaller = (gzip && reply.body.len() >= GZIP_FROM)
-        .then(|| compressed(&reply.body))
-        .flatten();
+    let smaller =
+        (gzip && reply.body.len() >= GZIP_FROM).then(|| compressed(&reply.body)).flatten();
     if smaller.is_some() {
         set("content-encoding", "gzip");
         set("vary", "Accept-Encoding");
     }
     let body = smaller.unwrap_or(reply.body);
-    *response.body_mut() = Body::from_stream(Answer {
-        left: Bytes::from(body),
-        cut,
-        pause: None,
-        ticket,
-    });
+    *response.body_mut() =
+        Body::from_stream(Answer { left: Bytes::from(body), cut, pause: None, ticket });
     response
 }
 

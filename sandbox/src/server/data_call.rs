@@ -1,6 +1,7 @@
 //! One call under `/services/data`: who calls, may he, what does it cost, is there quota left; then
 //! the work itself, off the event loop.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::answer::Ticket;
@@ -37,10 +38,7 @@ fn caller(world: &World, sandbox: &Sandbox, request: &Request) -> Result<(Caller
         }
         _ => return Err(Reply::error(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE")),
     };
-    let session = world
-        .grants
-        .session(sandbox.now(), token)
-        .ok_or_else(expired)?;
+    let session = world.grants.session(sandbox.now(), token).ok_or_else(expired)?;
     let user = world.users.get(&session.user).ok_or_else(expired)?;
     if !user.active || user.frozen || world.app.blocked || world.ip_restricted {
         return Err(expired());
@@ -52,9 +50,7 @@ fn client_name(request: &Request) -> Option<String> {
     let options = request.header("sforce-call-options")?;
     options.split(',').find_map(|option| {
         let (name, value) = option.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("client")
-            .then(|| value.trim().to_owned())
+        name.trim().eq_ignore_ascii_case("client").then(|| value.trim().to_owned())
     })
 }
 
@@ -89,9 +85,7 @@ pub(super) async fn perform(
             Err(_) => String::from("unknown"),
         });
         let charged = if known.is_ok() { cost } else { 0 };
-        let seq = world
-            .calls
-            .arrive(now, &client, kind, decoded, charged);
+        let seq = world.calls.arrive(now, &client, kind, decoded, charged);
         let decided = known.and_then(|(caller, _)| {
             if world.org_inactive {
                 return Err(Reply::error(403, "ORG_LOCKED", "organization is locked"));
@@ -137,13 +131,11 @@ pub(super) async fn perform(
     };
     let mut world = sandbox.world();
     let (used, max) = world.meter.usage(sandbox.now());
-    world
-        .calls
-        .answered(seq, reply.status, Usage { used, max });
+    world.calls.answered(seq, reply.status, Usage { used, max });
     let mut info = format!("api-usage={used}/{max}");
     if world.per_app_usage {
         let (app_used, app_max) = (world.app_used, max / 4);
-        info += &format!("; per-app-api-usage={app_used}/{app_max}(appName=crmsync)");
+        let _ = write!(info, "; per-app-api-usage={app_used}/{app_max}(appName=crmsync)");
     }
     drop(world);
     sandbox.events.count(&format!("status:{}", reply.status));

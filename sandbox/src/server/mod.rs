@@ -66,7 +66,8 @@ pub(crate) async fn serve_https(
                 let _ = stream.set_nodelay(true);
                 let (sandbox, tls) = (Arc::clone(&sandbox), tls.clone());
                 tokio::spawn(async move {
-                    let handshake = tokio::time::timeout(Duration::from_secs(10), tls.accept(stream));
+                    let handshake =
+                        tokio::time::timeout(Duration::from_secs(10), tls.accept(stream));
                     if let Ok(Ok(stream)) = handshake.await {
                         connection(sandbox, stream).await;
                     }
@@ -100,11 +101,8 @@ async fn handle(
         .path_and_query()
         .map_or_else(|| String::from("/"), |target| target.as_str().to_owned());
     let mut ticket = Ticket::new(Arc::clone(&sandbox));
-    let headers_size: usize = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
+    let headers_size: usize =
+        parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let control = target.starts_with("/_sandbox/");
     if target.len() > URI_LIMIT {
         sandbox.events.count("uri_too_long");
@@ -192,10 +190,7 @@ fn other(sandbox: &Sandbox, request: &Request, decoded: &str) -> Reply {
         return data_call::failed(&fail);
     }
     crate::oauth::answer(sandbox, request).unwrap_or_else(|| {
-        Reply::html(
-            404,
-            String::from("<html><body>URL No Longer Exists</body></html>\n"),
-        )
+        Reply::html(404, String::from("<html><body>URL No Longer Exists</body></html>\n"))
     })
 }
 
@@ -214,17 +209,21 @@ async fn read_body(body: Incoming, encoding: Option<&http::HeaderValue>) -> Resu
     let limit = BODY_LIMIT as u64 + 1;
     let read = match encoding.to_str().unwrap_or("") {
         "identity" => return Ok(bytes.to_vec()),
-        "gzip" => flate2::read::GzDecoder::new(&bytes[..])
-            .take(limit)
-            .read_to_end(&mut plain),
-        "deflate" => flate2::read::ZlibDecoder::new(&bytes[..])
-            .take(limit)
-            .read_to_end(&mut plain),
-        _ => return Err(Reply::error(415, "UNSUPPORTED_MEDIA_TYPE", "unsupported content encoding")),
+        "gzip" => flate2::read::GzDecoder::new(&bytes[..]).take(limit).read_to_end(&mut plain),
+        "deflate" => flate2::read::ZlibDecoder::new(&bytes[..]).take(limit).read_to_end(&mut plain),
+        _ => {
+            return Err(Reply::error(
+                415,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "unsupported content encoding",
+            ));
+        }
     };
     match read {
         Ok(_) if plain.len() <= BODY_LIMIT => Ok(plain),
         Ok(_) => Err(too_large()),
-        Err(_) => Err(Reply::error(400, "JSON_PARSER_ERROR", "request body cannot be decompressed")),
+        Err(_) => {
+            Err(Reply::error(400, "JSON_PARSER_ERROR", "request body cannot be decompressed"))
+        }
     }
 }

@@ -22,11 +22,7 @@ pub(crate) fn acceptor(cert: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, key_der)
         .with_context(|| {
-            format!(
-                "using the certificate {} with the key {}",
-                cert.display(),
-                key.display()
-            )
+            format!("using the certificate {} with the key {}", cert.display(), key.display())
         })?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

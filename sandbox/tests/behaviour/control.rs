@@ -16,7 +16,10 @@ fn ids(value: &Value) -> usize {
 fn failures_are_armed_for_a_path_and_a_number_of_times() {
     let sandbox = Sandbox::start(&[]);
     let token = sandbox.token();
-    sandbox.ctl("fail", &["next=2", "status=503", "code=SERVER_UNAVAILABLE", "message=away", "path=/limits"]);
+    sandbox.ctl(
+        "fail",
+        &["next=2", "status=503", "code=SERVER_UNAVAILABLE", "message=away", "path=/limits"],
+    );
     assert_eq!(sandbox.get("/services/data/v64.0/sobjects", &token).status, 200);
     for _ in 0..2 {
         let answer = sandbox.get(LIMITS, &token);
@@ -63,12 +66,8 @@ fn answers_are_dropped_held_and_cut_after_the_deed() {
     let answer = sandbox.get(LIMITS, &token);
     assert_eq!((answer.status, answer.body.len(), answer.whole), (200, 20, false));
     let calls = sandbox.ctl("calls", &[])["calls"].clone();
-    let delivered: Vec<bool> = calls
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|call| call["delivered"].as_bool().unwrap())
-        .collect();
+    let delivered: Vec<bool> =
+        calls.as_array().unwrap().iter().map(|call| call["delivered"].as_bool().unwrap()).collect();
     assert_eq!(delivered, [false, true, false]);
 }
 
@@ -79,7 +78,8 @@ fn the_record_says_what_each_client_knew() {
     let bearer = format!("Bearer {token}");
     let call = |client: &str| {
         let options = format!("client={client}");
-        let headers = [("Authorization", bearer.as_str()), ("Sforce-Call-Options", options.as_str())];
+        let headers =
+            [("Authorization", bearer.as_str()), ("Sforce-Call-Options", options.as_str())];
         sandbox.send("GET", LIMITS, &headers, "").unwrap()
     };
     call("one");

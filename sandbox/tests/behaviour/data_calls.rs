@@ -38,7 +38,12 @@ fn every_call_costs_what_the_vendor_says() {
     assert_eq!(used(&sandbox), 2, "a composite is one call");
     let mut six = parts.clone();
     six.push(json!({"method": "GET", "referenceId": "r6", "url": query("SELECT Id FROM Account")}));
-    let answer = sandbox.json("POST", &format!("{BASE}/composite"), &token, &json!({"compositeRequest": six}));
+    let answer = sandbox.json(
+        "POST",
+        &format!("{BASE}/composite"),
+        &token,
+        &json!({"compositeRequest": six}),
+    );
     assert_eq!((answer.status, answer.code().as_str()), (400, "LIMIT_EXCEEDED"));
     let batch = json!({"batchRequests": [
         {"method": "GET", "url": "v64.0/limits"},
@@ -91,10 +96,13 @@ fn what_a_user_may_not_he_does_not_get() {
     let bob = sandbox.token_of("bob");
     let answer = sandbox.get(&format!("{BASE}/limits"), &bob);
     assert_eq!((answer.status, answer.code().as_str()), (403, "API_DISABLED_FOR_ORG"));
-    let count = |token: &str| sandbox.get(&query("SELECT count() FROM Account"), token).json()["totalSize"].as_u64();
+    let count = |token: &str| {
+        sandbox.get(&query("SELECT count() FROM Account"), token).json()["totalSize"].as_u64()
+    };
     assert_eq!(count(&ada), Some(200));
     assert!(count(&bob) < Some(200), "bob sees four in five");
-    let soql = "SELECT PermissionsApiEnabled, PermissionsViewSetup FROM UserPermissionAccess LIMIT 1";
+    let soql =
+        "SELECT PermissionsApiEnabled, PermissionsViewSetup FROM UserPermissionAccess LIMIT 1";
     let row = |token: &str| sandbox.get(&query(soql), token).json()["records"][0].clone();
     assert_eq!(row(&ada)["PermissionsViewSetup"], true);
     assert_eq!(row(&bob)["PermissionsViewSetup"], false);
@@ -144,10 +152,7 @@ fn pages_follow_each_other_until_the_cursor_expires() {
     let sandbox = Sandbox::start(&["--records", "Account=450"]);
     let token = sandbox.token();
     let bearer = format!("Bearer {token}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Sforce-Query-Options", "batchSize=200"),
-    ];
+    let headers = [("Authorization", bearer.as_str()), ("Sforce-Query-Options", "batchSize=200")];
     let mut target = query("SELECT Id FROM Account ORDER BY Id");
     let mut ids: Vec<String> = Vec::new();
     let mut pages = 0;
@@ -197,7 +202,9 @@ fn collections_and_upserts_answer_record_by_record() {
     assert_eq!(results[0]["created"], false, "{results}");
     assert_eq!(results[0]["id"], id);
     assert_eq!(results[1]["created"], true);
-    let read = sandbox.get(&format!("{target}/Contact?ids={id},003000000000000AAA&fields=LastName"), &token).json();
+    let read = sandbox
+        .get(&format!("{target}/Contact?ids={id},003000000000000AAA&fields=LastName"), &token)
+        .json();
     assert_eq!(read[0]["LastName"], "Uno");
     assert_eq!(read[1], Value::Null);
     let answer = sandbox.json("DELETE", &format!("{target}?ids={id}"), &token, &json!({}));

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::support::{Answer, Sandbox, form};
 
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-the-rule-of-43";
+const EXPIRED: &str = "expired access/refresh token";
 const REDIRECT: &str = "http://localhost:17817/oauth/cb/salesforce";
 
 fn challenge() -> String {
@@ -105,7 +106,8 @@ fn a_script_walks_the_pages_and_gets_a_token() {
     let mut fields = inputs(&login.text());
     fields.retain(|(name, _)| name != "username");
     let post = |fields: &[(String, String)]| {
-        let pairs: Vec<(&str, &str)> = fields.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let pairs: Vec<(&str, &str)> =
+            fields.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
         sandbox.post_form("/services/oauth2/authorize", &pairs)
     };
     fields.push(("username".into(), "ada@example.com".into()));
@@ -218,7 +220,6 @@ fn a_grant_is_refreshed_rotated_and_lost() {
     let body = refresh(&sandbox, &first).json();
     let second = body["refresh_token"].as_str().unwrap().to_owned();
     assert_ne!(first, second);
-    const EXPIRED: &str = "expired access/refresh token";
     assert_eq!(refresh(&sandbox, &first).oauth().2, EXPIRED);
     assert_eq!(refresh(&sandbox, &second).oauth().2, EXPIRED, "the family is dead");
 

@@ -31,10 +31,7 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// `errorCode` of an error array.
@@ -51,9 +48,7 @@ impl Answer {
 }
 
 pub fn form(pairs: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 impl Sandbox {
@@ -65,9 +60,7 @@ impl Sandbox {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
         Sandbox { child, ready }
     }
@@ -86,13 +79,13 @@ impl Sandbox {
     ) -> Option<Answer> {
         let host = self.text("http").strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(host).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let mut head = format!(
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
             body.len()
         );
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head = head + name + ": " + value + "\r\n";
         }
         stream.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
         let mut bytes = Vec::new();
@@ -103,8 +96,7 @@ impl Sandbox {
 
     pub fn get(&self, target: &str, token: &str) -> Answer {
         let bearer = format!("Bearer {token}");
-        self.send("GET", target, &[("Authorization", &bearer)], "")
-            .unwrap()
+        self.send("GET", target, &[("Authorization", &bearer)], "").unwrap()
     }
 
     pub fn post_form(&self, target: &str, pairs: &[(&str, &str)]) -> Answer {
@@ -114,10 +106,7 @@ impl Sandbox {
 
     pub fn json(&self, method: &str, target: &str, token: &str, body: &Value) -> Answer {
         let bearer = format!("Bearer {token}");
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Content-Type", "application/json"),
-        ];
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         self.send(method, target, &headers, &body.to_string()).unwrap()
     }
 
@@ -132,7 +121,9 @@ impl Sandbox {
         let pairs: Vec<(&str, &str)> = args
             .iter()
             .map(|arg| match arg.split_once('=') {
-                Some((name, value)) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => {
+                Some((name, value))
+                    if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') =>
+                {
                     (name, value)
                 }
                 _ => ("arg", *arg),
@@ -186,14 +177,9 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
     let rest = &bytes[end + 4..];
-    let chunked = headers
-        .iter()
-        .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-    let (body, whole) = if chunked {
-        unchunk(rest)
-    } else {
-        (rest.to_vec(), true)
-    };
+    let chunked =
+        headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let (body, whole) = if chunked { unchunk(rest) } else { (rest.to_vec(), true) };
     Some(Answer { status, headers, body, whole })
 }
 
