@@ -62,11 +62,7 @@ impl Reply {
 
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Reply {
-        let mut entry = json!({"message": error.message, "errorCode": error.code});
-        if !error.fields.is_empty() {
-            entry["fields"] = json!(error.fields);
-        }
-        Reply::json(error.status, &json!([entry]))
+        Reply::json(error.status, &error.body())
     }
 }
 

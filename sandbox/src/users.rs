@@ -122,10 +122,6 @@ impl Users {
     pub(crate) fn all(&self) -> impl Iterator<Item = &User> {
         self.by_name.values()
     }
-
-    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut User> {
-        self.by_name.values_mut()
-    }
 }
 
 /// Whether two ids, of 15 or 18 characters, name the same record.

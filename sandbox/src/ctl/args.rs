@@ -72,7 +72,21 @@ impl Args {
         }
     }
 
-    /// Refuses what nobody took.
+    /// `on` or `off`, and nothing else.
+    pub(super) fn only_switch(&mut self) -> Result<bool, String> {
+        let on = self.switch()?;
+        self.nothing_left()?;
+        Ok(on)
+    }
+
+    /// One positional argument, and nothing else.
+    pub(super) fn only(&mut self, what: &str) -> Result<String, String> {
+        let text = self.next(what)?;
+        self.nothing_left()?;
+        Ok(text)
+    }
+
+    /// Refuses what nobody took; to be asked before anything is changed.
     pub(super) fn nothing_left(&self) -> Result<(), String> {
         match (self.positional.front(), self.named.first()) {
             (Some(extra), _) => Err(format!("nobody knows what to do with '{extra}'")),

@@ -29,7 +29,7 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
     })
 }
 
-fn said(error: ApiError) -> String {
+fn said(error: &ApiError) -> String {
     error.to_string()
 }
 
@@ -49,7 +49,7 @@ fn field(sandbox: &Sandbox, args: &mut Args) -> Done {
         "retype" => org.retype_field(&object, &name, &kind, now),
         _ => org.remove_field(&object, &name, now),
     }
-    .map_err(said)?;
+    .map_err(|error| said(&error))?;
     drop(org);
     sandbox.world().schema_moved(now);
     Ok(json!({"ok": true}))
@@ -81,7 +81,7 @@ fn ids_or_number(args: &mut Args) -> Result<(String, Option<Vec<String>>, usize)
 fn touch(sandbox: &Sandbox, args: &mut Args) -> Done {
     let (object, n) = object_and_number(args)?;
     args.nothing_left()?;
-    let ids = sandbox.org_mut().touch(&object, n, sandbox.now()).map_err(said)?;
+    let ids = sandbox.org_mut().touch(&object, n, sandbox.now()).map_err(|error| said(&error))?;
     Ok(json!({"touched": ids.len(), "ids": ids}))
 }
 
@@ -125,7 +125,7 @@ fn create(sandbox: &Sandbox, args: &mut Args, late: bool) -> Done {
     args.nothing_left()?;
     let user = first_user(sandbox);
     let mut org = sandbox.org_mut();
-    let describe = org.describe(&object, &Access::full()).map_err(said)?;
+    let describe = org.describe(&object, &Access::full()).map_err(|error| said(&error))?;
     let now = sandbox.now();
     let visible_from = i64::try_from(seconds)
         .ok()
@@ -134,8 +134,9 @@ fn create(sandbox: &Sandbox, args: &mut Args, late: bool) -> Done {
     let mut ids = Vec::with_capacity(n);
     for number in 1..=n {
         let fields = least_fields(&describe, number);
-        let id =
-            org.create(&object, &fields, now, late.then_some(visible_from), &user).map_err(said)?;
+        let id = org
+            .create(&object, &fields, now, late.then_some(visible_from), &user)
+            .map_err(|error| said(&error))?;
         ids.push(id);
     }
     Ok(json!({"created": ids.len(), "ids": ids, "visible_from": visible_from.to_string()}))
@@ -153,10 +154,10 @@ fn delete(sandbox: &Sandbox, args: &mut Args) -> Done {
     let mut org = sandbox.org_mut();
     let ids = match ids {
         Some(ids) => ids,
-        None => org.pick(&object, n, now).map_err(said)?,
+        None => org.pick(&object, n, now).map_err(|error| said(&error))?,
     };
     for id in &ids {
-        org.delete(&object, id, now).map_err(said)?;
+        org.delete(&object, id, now).map_err(|error| said(&error))?;
     }
     Ok(json!({"deleted": ids.len(), "ids": ids}))
 }
@@ -165,7 +166,8 @@ fn delete(sandbox: &Sandbox, args: &mut Args) -> Done {
 fn in_bin(sandbox: &Sandbox, object: &str, n: usize) -> Result<Vec<String>, String> {
     let org = sandbox.org();
     let soql = format!("SELECT Id FROM {object} WHERE IsDeleted = true LIMIT {n}");
-    let result = org.query(&soql, true, &Access::full(), sandbox.now()).map_err(said)?;
+    let result =
+        org.query(&soql, true, &Access::full(), sandbox.now()).map_err(|error| said(&error))?;
     let mut rendered = vec![b'['];
     org.render(&result, 0, result.len(), &mut rendered, "v64.0");
     rendered.push(b']');
@@ -182,7 +184,7 @@ fn undelete(sandbox: &Sandbox, args: &mut Args) -> Done {
     let now = sandbox.now();
     let mut org = sandbox.org_mut();
     for id in &ids {
-        org.undelete(&object, id, now).map_err(said)?;
+        org.undelete(&object, id, now).map_err(|error| said(&error))?;
     }
     Ok(json!({"undeleted": ids.len(), "ids": ids}))
 }
@@ -190,21 +192,22 @@ fn undelete(sandbox: &Sandbox, args: &mut Args) -> Done {
 /// Hard delete: those in the bin first, then living ones; the delete log keeps their ids.
 fn purge(sandbox: &Sandbox, args: &mut Args) -> Done {
     let (object, ids, n) = ids_or_number(args)?;
-    let ids = match ids {
-        Some(ids) => ids,
-        None => {
-            let mut ids = if n == 0 { Vec::new() } else { in_bin(sandbox, &object, n)? };
-            let more =
-                sandbox.org().pick(&object, n - ids.len().min(n), sandbox.now()).map_err(said)?;
-            ids.extend(more);
-            ids
-        }
+    let ids = if let Some(ids) = ids {
+        ids
+    } else {
+        let mut ids = if n == 0 { Vec::new() } else { in_bin(sandbox, &object, n)? };
+        let more = sandbox
+            .org()
+            .pick(&object, n - ids.len().min(n), sandbox.now())
+            .map_err(|error| said(&error))?;
+        ids.extend(more);
+        ids
     };
     let now = sandbox.now();
     let mut org = sandbox.org_mut();
     let unique: BTreeSet<&String> = ids.iter().collect();
     for id in unique {
-        org.purge(&object, id, now).map_err(said)?;
+        org.purge(&object, id, now).map_err(|error| said(&error))?;
     }
     Ok(json!({"purged": ids.len(), "ids": ids}))
 }
@@ -216,7 +219,7 @@ fn empty_bin(sandbox: &Sandbox, args: &mut Args) -> Done {
     let objects = object.map_or_else(|| org.object_names(), |object| vec![object]);
     let mut purged = 0;
     for object in objects {
-        purged += org.empty_bin(&object).map_err(said)?;
+        purged += org.empty_bin(&object).map_err(|error| said(&error))?;
     }
     Ok(json!({"purged": purged}))
 }
@@ -230,6 +233,6 @@ fn trim_delete_log(sandbox: &Sandbox, args: &mut Args) -> Done {
         None => sandbox.now(),
     };
     args.nothing_left()?;
-    sandbox.org_mut().trim_delete_log(&object, before).map_err(said)?;
+    sandbox.org_mut().trim_delete_log(&object, before).map_err(|error| said(&error))?;
     Ok(json!({"earliest": before.to_string()}))
 }

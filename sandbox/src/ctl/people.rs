@@ -16,10 +16,6 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         "deactivate" => change_user(sandbox, args, |user, _| {
             user.active = false;
             Ok(())
-        })
-        .inspect(|_| {
-            // The sessions of a deactivated user end at once.
-            sandbox.events.count("deactivated");
         }),
         "activate" => change_user(sandbox, args, |user, _| {
             user.active = true;
@@ -92,11 +88,11 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         "uninstall-app" => app_switch(sandbox, args, |app, on| app.installed = !on),
         "require-secret" => app_switch(sandbox, args, |app, on| app.require_secret = on),
         "admin-approved-only" => app_switch(sandbox, args, |app, on| app.admin_approved_only = on),
-        "client-secret" => args.next("SECRET").map(|secret| {
+        "client-secret" => args.only("SECRET").map(|secret| {
             sandbox.world().app.client_secret = secret;
             json!({"ok": true})
         }),
-        "redirect" => args.next("URL").map(|url| {
+        "redirect" => args.only("URL").map(|url| {
             let mut world = sandbox.world();
             if !world.app.redirects.contains(&url) {
                 world.app.redirects.push(url);
@@ -105,24 +101,18 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         }),
         "run-as" => run_as(sandbox, args),
         "org-id" => org_id(sandbox, args),
-        "org-inactive" => args.switch().map(|on| {
+        "org-inactive" => args.only_switch().map(|on| {
             sandbox.world().org_inactive = on;
             json!({"org_inactive": on})
         }),
-        "rotate" => args.switch().map(|on| {
+        "rotate" => args.only_switch().map(|on| {
             sandbox.world().grants.rotate = on;
             json!({"rotate": on})
         }),
         "refresh-policy" => refresh_policy(sandbox, args),
         "token-life" => token_life(sandbox, args),
-        "expire-tokens" => {
-            let user = args.named("user");
-            user_name(sandbox, user).map(|user| {
-                let ended = sandbox.world().grants.expire_sessions(user.as_deref());
-                json!({"expired": ended})
-            })
-        }
-        "ip-restricted" => args.switch().map(|on| {
+        "expire-tokens" => expire_tokens(sandbox, args),
+        "ip-restricted" => args.only_switch().map(|on| {
             sandbox.world().ip_restricted = on;
             json!({"ip_restricted": on})
         }),
@@ -145,8 +135,17 @@ fn user_name(sandbox: &Sandbox, name: Option<String>) -> Result<Option<String>, 
 fn revoke(sandbox: &Sandbox, args: &mut Args) -> Done {
     let user = args.named("user").or_else(|| args.maybe());
     let user = user_name(sandbox, user)?;
+    args.nothing_left()?;
     let revoked = sandbox.world().grants.revoke_all(user.as_deref(), "revoked by an admin");
     Ok(json!({"revoked": revoked}))
+}
+
+fn expire_tokens(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let user = args.named("user").or_else(|| args.maybe());
+    let user = user_name(sandbox, user)?;
+    args.nothing_left()?;
+    let ended = sandbox.world().grants.expire_sessions(user.as_deref());
+    Ok(json!({"expired": ended}))
 }
 
 /// Changes a copy and keeps it only when the whole verb was understood.
@@ -188,7 +187,7 @@ fn app_switch(
 }
 
 fn run_as(sandbox: &Sandbox, args: &mut Args) -> Done {
-    let name = args.next("USER|none")?;
+    let name = args.only("USER|none")?;
     let user = match name.as_str() {
         "none" => None,
         _ => user_name(sandbox, Some(name))?,
@@ -217,6 +216,7 @@ fn refresh_policy(sandbox: &Sandbox, args: &mut Args) -> Done {
         "fixed" => RefreshPolicy::FixedSeconds(seconds(args)?),
         other => return Err(format!("unknown policy '{other}'")),
     };
+    args.nothing_left()?;
     sandbox.world().grants.policy = policy;
     Ok(json!({"refresh_policy": policy}))
 }
@@ -227,7 +227,7 @@ fn seconds(args: &mut Args) -> Result<i64, String> {
 }
 
 fn token_life(sandbox: &Sandbox, args: &mut Args) -> Done {
-    let text = args.next("SECONDS|none")?;
+    let text = args.only("SECONDS|none")?;
     let life = match text.as_str() {
         "none" => None,
         text => Some(text.parse::<i64>().map_err(|_| format!("'{text}' is no whole number"))?),

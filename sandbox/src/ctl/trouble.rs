@@ -14,7 +14,7 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
     Some(match verb {
         "quota" => quota(sandbox, args),
         "others-spend" => others_spend(sandbox, args),
-        "per-app-usage" => args.switch().map(|on| {
+        "per-app-usage" => args.only_switch().map(|on| {
             sandbox.world().per_app_usage = on;
             json!({"per_app_usage": on})
         }),
@@ -22,26 +22,29 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         "fail" => fail(sandbox, args),
         "act-then" => act_then(sandbox, args),
         "cut" => cut(sandbox, args),
-        "release" => {
+        "release" => args.nothing_left().map(|()| {
             sandbox.release.send_modify(|n| *n = n.wrapping_add(1));
-            Ok(json!({"ok": true}))
-        }
+            json!({"ok": true})
+        }),
         "slow" => args.number("ms").and_then(|ms| {
             let ms = ms.ok_or("argument ms= is missing")?.min(SLOW_LIMIT_MS);
+            args.nothing_left()?;
             sandbox.world().faults.slow_ms = ms;
             Ok(json!({"slow_ms": ms}))
         }),
-        "maintenance" => args.switch().map(|on| {
+        "maintenance" => args.only_switch().map(|on| {
             sandbox.world().faults.maintenance = on;
             json!({"maintenance": on})
         }),
-        "clear-faults" => {
+        "clear-faults" => args.nothing_left().map(|()| {
             sandbox.world().faults = crate::faults::Faults::default();
-            Ok(json!({"ok": true}))
+            json!({"ok": true})
+        }),
+        "expire-locators" => {
+            args.nothing_left().map(|()| json!({"expired": sandbox.world().cursors.expire()}))
         }
-        "expire-locators" => Ok(json!({"expired": sandbox.world().cursors.expire()})),
         "page-size" => page_size(sandbox, args),
-        "clock" => args.next("+SECONDS").and_then(|text| {
+        "clock" => args.only("+SECONDS").and_then(|text| {
             let seconds: i64 = text
                 .trim_start_matches('+')
                 .parse()
@@ -165,7 +168,7 @@ fn cut(sandbox: &Sandbox, args: &mut Args) -> Done {
 }
 
 fn page_size(sandbox: &Sandbox, args: &mut Args) -> Done {
-    let text = args.next("N|off")?;
+    let text = args.only("N|off")?;
     let size = match text.as_str() {
         "off" => None,
         text => Some(

@@ -4,7 +4,8 @@ use super::Org;
 use super::error::ApiError;
 use super::id::Id;
 use super::input;
-use super::schema::{Field, FieldSpec, Source, field_json, link_compounds, object_json};
+use super::made::{FieldSpec, field_json, object_json};
+use super::schema::{Field, Source, link_compounds};
 use super::table::{Object, Row};
 use super::value::Val;
 use jiff::Timestamp;
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 /// A field of a type, with sizes that fit it.
 fn spec<'a>(name: &'a str, ty: &'a str) -> FieldSpec<'a> {
     let (length, precision, scale) = match ty {
-        "textarea" => (255, 0, 0),
         "email" => (80, 0, 0),
         "phone" => (40, 0, 0),
         "currency" => (0, 18, 2),
@@ -161,7 +161,7 @@ impl Org {
             };
             let value = input::read(&new, &text);
             let value = value.as_ref().map_or(Val::Null, input::Owned::val);
-            let cells = object.with_cells(&row.cells, &BTreeMap::from([(slot, value)]));
+            let cells = Object::with_cells(&row.cells, &BTreeMap::from([(slot, value)]));
             if let Some(row) = object.rows.get_mut(at).and_then(Option::as_mut) {
                 row.cells = cells;
             }
@@ -237,7 +237,7 @@ impl Org {
                 .and_then(Value::as_str)
                 .and_then(crate::soql::dates::datetime)
                 .map_or(stamp, |ms| ms.div_euclid(1000));
-            let cells = table.build(&[], &cells);
+            let cells = Object::build(&[], &cells);
             kept.push(id);
             match table.find(id) {
                 Some(row) if row.cells == cells && !row.deleted => {}

@@ -4,7 +4,8 @@
 //! `vals=a|b` (spaces as `+`), `part=Compound`, `calc=FORMULA`, `req`, `auto`, `ro`, `ext`, `name`.
 //! System fields are put around them.
 
-use super::schema::{FieldSpec, Source, field_json, link_compounds, object_json};
+use super::made::{FieldSpec, field_json, object_json};
+use super::schema::{Source, link_compounds};
 use super::table::Object;
 
 const ADDRESS: &str = "

@@ -1,7 +1,7 @@
 //! Writes: create, update, delete, undelete, purge, and the tester's touch.
 //!
 //! All of a record's values are checked before any is stored. Every change of a record sets its
-//! SystemModstamp to the whole second of `now`, whatever the caller sends.
+//! `SystemModstamp` to the whole second of `now`, whatever the caller sends.
 
 use super::Org;
 use super::error::ApiError;
@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-type Cells = BTreeMap<usize, Owned>;
+pub(super) type Cells = BTreeMap<usize, Owned>;
 
-fn slot_of(field: &Field) -> Option<usize> {
+pub(super) fn slot_of(field: &Field) -> Option<usize> {
     match field.source {
         Source::Slot(slot) => Some(slot),
         Source::Id
@@ -40,9 +40,9 @@ fn user(id: &str) -> Owned {
 }
 
 impl Object {
-    pub(super) fn build(&self, old: &[u8], cells: &Cells) -> Box<[u8]> {
+    pub(super) fn build(old: &[u8], cells: &Cells) -> Box<[u8]> {
         let borrowed = cells.iter().map(|(slot, v)| (*slot, v.val())).collect();
-        self.with_cells(old, &borrowed)
+        Self::with_cells(old, &borrowed)
     }
 
     /// `Name` of people is made of their first and last names.
@@ -86,123 +86,13 @@ impl Object {
             .and_then(Value::as_str)
             .and_then(Id::parse)
             .unwrap_or(Id(*b"000000000000000"));
-        let cells = one.build(&[], &cells);
+        let cells = Self::build(&[], &cells);
         one.insert(Row { id, stamp: 0, visible_from: i64::MIN, deleted: false, cells });
         one
     }
 }
 
 impl Org {
-    /// Checks the values of a write; gives them by slot.
-    fn checked(
-        &self,
-        object: &Object,
-        fields: &Map<String, Value>,
-        creating: bool,
-        id: Option<Id>,
-    ) -> Result<Cells, ApiError> {
-        let mut cells = Cells::new();
-        for (name, value) in fields {
-            if name == "attributes" {
-                continue;
-            }
-            let Some((_, field)) = object.field(name) else {
-                return Err(ApiError::bad(
-                    "INVALID_FIELD",
-                    format!("No such column '{name}' on sobject of type {}", object.name),
-                ));
-            };
-            let allowed = if creating { field.createable() } else { field.updateable() };
-            let slot = slot_of(field)
-                .filter(|_| allowed)
-                .ok_or_else(|| input::not_writable(&field.name))?;
-            let value = input::read(field, value)?;
-            self.check_reference(field, &value)?;
-            Self::check_unique(object, field, slot, &value, id)?;
-            if !creating && field.required() && value.val() == Val::Null {
-                return Err(missing(&[&field.name]));
-            }
-            cells.insert(slot, value);
-        }
-        if creating {
-            let given = |f: &&Field| {
-                slot_of(f).and_then(|s| cells.get(&s)).is_some_and(|v| v.val() != Val::Null)
-            };
-            let required: Vec<&str> = object
-                .live_fields()
-                .filter(|f| {
-                    f.required()
-                        && !given(f)
-                        && !(f.name == "Name" && object.field("LastName").is_some())
-                })
-                .map(|f| f.name.as_str())
-                .collect();
-            if !required.is_empty() {
-                return Err(missing(&required));
-            }
-        }
-        Ok(cells)
-    }
-
-    fn check_reference(&self, field: &Field, value: &Owned) -> Result<(), ApiError> {
-        let Val::Id(id) = value.val() else { return Ok(()) };
-        if field.kind != Kind::Reference {
-            return Ok(());
-        }
-        let known: Vec<&Object> = field.targets().filter_map(|t| self.object(t)).collect();
-        // Objects that this org lacks cannot be checked.
-        if known.len() < field.targets().count() || known.is_empty() {
-            return Ok(());
-        }
-        if !known.iter().any(|o| o.prefix().as_bytes() == id.prefix()) {
-            return Err(ApiError::field(
-                "MALFORMED_ID",
-                format!("{}: id value of incorrect type: {id}", field.label()),
-                &field.name,
-            ));
-        }
-        match known.iter().find_map(|o| o.find(id)) {
-            None => Err(ApiError::field(
-                "INVALID_CROSS_REFERENCE_KEY",
-                "invalid cross reference id",
-                &field.name,
-            )),
-            Some(row) if row.deleted => {
-                Err(ApiError::bad("ENTITY_IS_DELETED", "entity is deleted"))
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    fn check_unique(
-        object: &Object,
-        field: &Field,
-        slot: usize,
-        value: &Owned,
-        id: Option<Id>,
-    ) -> Result<(), ApiError> {
-        if !field.unique() || value.val() == Val::Null {
-            return Ok(());
-        }
-        let clash = object.by_id.values().filter_map(|at| object.row(*at)).find(|row| {
-            Some(row.id) != id
-                && !row.deleted
-                && value::compare(value::cell(&row.cells, slot), value.val()).is_eq()
-        });
-        match clash {
-            None => Ok(()),
-            Some(row) => Err(ApiError {
-                status: 400,
-                code: "DUPLICATE_VALUE",
-                message: format!(
-                    "duplicate value found: {} duplicates value on record with id: {}",
-                    field.name, row.id
-                ),
-                fields: Vec::new(),
-            }),
-        }
-    }
-
     /// Creates a record and gives its 18-character id. `visible_from` later than `now` plays a
     /// transaction that stays open until then: the stamp is of `now`, the record shows up later.
     pub fn create(
@@ -241,7 +131,7 @@ impl Org {
                 cells.insert(slot, Owned::Text(format!("{serial:08}")));
             }
         }
-        let cells = object.build(&[], &cells);
+        let cells = Object::build(&[], &cells);
         let visible_from = visible_from.map_or(i64::MIN, Timestamp::as_second);
         object.insert(Row { id, stamp, visible_from, deleted: false, cells });
         Ok(id.to_string())
@@ -285,7 +175,7 @@ impl Org {
         let stamp = now.as_second();
         set(known, &mut cells, "LastModifiedDate", Owned::Plain(Val::Time(stamp * 1000)));
         set(known, &mut cells, "LastModifiedById", user(user_id));
-        let cells = known.build(old, &cells);
+        let cells = Object::build(old, &cells);
         self.object_mut(object)?.change(id, |row| {
             row.cells = cells;
             row.stamp = stamp;
@@ -382,7 +272,7 @@ impl Org {
             if let Some(slot) = modified {
                 cells.insert(slot, Owned::Plain(Val::Time(stamp * 1000)));
             }
-            let cells = object.build(&row.cells, &cells);
+            let cells = Object::build(&row.cells, &cells);
             object.change(id, |row| {
                 row.cells = cells;
                 row.stamp = stamp;
@@ -420,14 +310,5 @@ impl Org {
             .filter(|r| value::compare(object.own_value(r, field), wanted.val()).is_eq())
             .map(|r| r.id.to_string())
             .collect())
-    }
-}
-
-fn missing(names: &[&str]) -> ApiError {
-    ApiError {
-        status: 400,
-        code: "REQUIRED_FIELD_MISSING",
-        message: format!("Required fields are missing: [{}]", names.join(", ")),
-        fields: names.iter().map(|n| (*n).to_owned()).collect(),
     }
 }

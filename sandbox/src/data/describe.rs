@@ -2,7 +2,7 @@
 //!
 //! Recorded describes are served as recorded, less what the user may not see.
 
-use super::schema::object_json;
+use super::made::object_json;
 use super::table::Object;
 use super::{Access, ApiError, Org};
 use serde_json::{Map, Value, json};

@@ -132,7 +132,7 @@ fn make_row(object: &mut Object, n: u64, spec: &GenSpec, targets: &Targets) -> R
         cells.insert(slot, value);
     }
     object.person_name(&[], &mut cells);
-    let cells = object.build(&[], &cells);
+    let cells = Object::build(&[], &cells);
     Row { id, stamp, visible_from: i64::MIN, deleted: false, cells }
 }
 

@@ -63,8 +63,17 @@ pub fn number_text(text: &str) -> Option<String> {
         .then_some(fixed)
 }
 
-/// Reads a value for a field. Empty text is null, as at the vendor.
+/// Reads a value for a field and checks it by the field's rules (length, form, picklist).
 pub fn read(field: &Field, value: &Value) -> Result<Owned, ApiError> {
+    let value = read_unchecked(field, value)?;
+    if let Owned::Text(text) = &value {
+        check_text(field, text)?;
+    }
+    Ok(value)
+}
+
+/// Reads a value for a field. Empty text is null, as at the vendor.
+pub fn read_unchecked(field: &Field, value: &Value) -> Result<Owned, ApiError> {
     const NULL: Owned = Owned::Plain(Val::Null);
     if value.is_null() || value.as_str() == Some("") {
         return Ok(if field.kind == Kind::Boolean { Owned::Plain(Val::Bool(false)) } else { NULL });
@@ -78,7 +87,6 @@ pub fn read(field: &Field, value: &Value) -> Result<Owned, ApiError> {
                     return Err(cannot(field, value, "string"));
                 }
             };
-            check_text(field, &text)?;
             Ok(Owned::Text(text))
         }
         Kind::Boolean => match value.as_bool().or(match value.as_str() {

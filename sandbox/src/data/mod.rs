@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::cast_possible_wrap,
     reason = "places, digits and lengths are far below the bounds"
 )]
@@ -15,17 +16,21 @@ mod admin;
 mod awkward;
 mod catalog;
 mod changes;
+mod checks;
 mod describe;
 mod error;
+mod eval;
 mod filter;
 mod generate;
 mod id;
 mod input;
-// mod load;
+mod load;
+mod made;
 mod query;
 mod render;
 mod replication;
 mod schema;
+mod shape;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! Queries: joined, planned, run. The answer is a list of places, cheap enough for a cursor to hold.
 //!
-//! The plan: from the condition follow bounds on (SystemModstamp, Id) and on Id; where the wanted
+//! The plan: from the condition follow bounds on (`SystemModstamp`, Id) and on Id; where the wanted
 //! order is one of the two that are kept sorted, the walk begins at the bound and ends at LIMIT.
 //! Bounds are only ever too wide; every row walked over is put to the whole condition.
 
 use super::error::ApiError;
-use super::filter::{Check, Column, Context, Lit, Test, holds, value_of};
+use super::eval::{holds, value_of};
+use super::filter::{Check, Column, Context, Lit, Test};
 use super::id::Id;
 use super::render::Selection;
 use super::schema::Source;
@@ -95,7 +96,6 @@ impl Bounds {
                 }
                 any.unwrap_or(Self::NONE)
             }
-            Test::Not(_) => Self::NONE,
             Test::Leaf(Column::Own(at), Check::Compare(op, lit)) => {
                 match (object.fields.get(*at).map(|f| &f.source), lit) {
                     (Some(Source::Id), Lit::Id(id)) => {
@@ -118,7 +118,7 @@ impl Bounds {
                     _ => Self::NONE,
                 }
             }
-            Test::Leaf(..) => Self::NONE,
+            Test::Not(_) | Test::Leaf(..) => Self::NONE,
         }
     }
 }

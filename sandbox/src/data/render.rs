@@ -3,7 +3,8 @@
 //! Text is written straight from the cells: a page of 2,000 rows builds no tree.
 
 use super::error::ApiError;
-use super::filter::{Context, field_value};
+use super::eval::field_value;
+use super::filter::Context;
 use super::query::QueryResult;
 use super::schema::{Field, Source};
 use super::table::{Object, Row};

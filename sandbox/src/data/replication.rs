@@ -41,11 +41,8 @@ fn text(second: i64) -> String {
 }
 
 fn covered(object: &Object, to: i64, now: i64) -> i64 {
-    let open = object
-        .by_stamp
-        .iter()
-        .filter_map(|(key, at)| object.row(*at).filter(|r| !r.shown(now)).map(|_| key.0))
-        .next();
+    let open =
+        object.late.iter().filter(|(commit, _)| *commit > now).map(|(_, stamp)| *stamp).min();
     to.min(now).min(open.unwrap_or(i64::MAX)).div_euclid(60) * 60
 }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Row {
     /// Its id.
     pub id: Id,
-    /// SystemModstamp.
+    /// `SystemModstamp`.
     pub stamp: i64,
     /// The commit of the transaction that made it; nobody sees it before.
     pub visible_from: i64,
@@ -41,6 +41,8 @@ pub struct Object {
     pub json: Map<String, Value>,
     /// The entry in describeGlobal where one was recorded.
     pub global: Option<Map<String, Value>>,
+    /// Key prefix where no describe tells one.
+    pub spare_prefix: Option<String>,
     /// Every field there ever was, in the order of the describe.
     pub fields: Vec<Field>,
     /// Lower-cased name to place in `fields`; only those that are there.
@@ -55,6 +57,8 @@ pub struct Object {
     pub by_stamp: BTreeMap<(i64, Id), u32>,
     /// Deletes by id, with when; for getDeleted.
     pub deletes: BTreeMap<Id, i64>,
+    /// Commits that came or come later than their stamps, as (commit, stamp).
+    pub late: Vec<(i64, i64)>,
     /// Deletes before this second are forgotten.
     pub deletes_from: i64,
     /// Records numbered so far, for ids and auto-numbers.
@@ -108,7 +112,11 @@ impl Object {
 
     /// Key prefix of ids.
     pub fn prefix(&self) -> &str {
-        self.json.get("keyPrefix").and_then(Value::as_str).unwrap_or("000")
+        let told = |map: &Map<String, Value>| map.get("keyPrefix")?.as_str().map(str::len);
+        let from = if told(&self.json).is_some() { Some(&self.json) } else { self.global.as_ref() };
+        from.and_then(|map| map.get("keyPrefix")?.as_str())
+            .or(self.spare_prefix.as_deref())
+            .unwrap_or("000")
     }
 
     /// The row at a place.
@@ -138,6 +146,9 @@ impl Object {
         let Ok(at) = u32::try_from(self.rows.len()) else { return false };
         if self.by_id.contains_key(&row.id) {
             return false;
+        }
+        if row.visible_from > row.stamp {
+            self.late.push((row.visible_from, row.stamp));
         }
         self.by_id.insert(row.id, at);
         self.by_stamp.insert((row.stamp, row.id), at);
@@ -202,7 +213,7 @@ impl Object {
     }
 
     /// New cells for a row: the old ones with some slots replaced.
-    pub fn with_cells(&self, old: &[u8], set: &BTreeMap<usize, Val<'_>>) -> Box<[u8]> {
+    pub fn with_cells(old: &[u8], set: &BTreeMap<usize, Val<'_>>) -> Box<[u8]> {
         let mut offsets = Vec::new();
         value::offsets(old, &mut offsets);
         let last = set.keys().next_back().map_or(0, |n| n + 1).max(offsets.len());

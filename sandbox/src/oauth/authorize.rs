@@ -23,6 +23,8 @@ const SCOPES: [&str; 12] = [
     "full",
     "content",
 ];
+/// Remembered log-ins; the oldest goes first.
+const LOGINS: usize = 1_000;
 const DEFAULT_SCOPE: &str = "refresh_token id api";
 
 struct Asked<'f> {
@@ -144,35 +146,10 @@ pub(crate) fn answer(sandbox: &Sandbox, request: &Request) -> Reply {
     }
     let login = match field(&fields, "login") {
         Some(login) => world.logins.iter().find(|(known, _)| known == login).cloned(),
-        None => {
-            let name = field(&fields, "username").unwrap_or("");
-            let password = field(&fields, "password").unwrap_or("");
-            let user = world.users.get(name).filter(|user| user.password == password);
-            let Some(user) = user else {
-                let why = "Please check your username and password.";
-                return Reply::html(200, pages::login(&fields, name, Some(why)));
-            };
-            if !user.active || user.frozen {
-                return refused(&asked, "inactive_user", "user is inactive");
-            }
-            if world.ip_restricted {
-                return refused(&asked, "access_denied", "ip restricted or invalid login hours");
-            }
-            if world.app.admin_approved_only {
-                return refused(
-                    &asked,
-                    "OAUTH_APP_ACCESS_DENIED",
-                    "user is not admin approved to access this app",
-                );
-            }
-            let username = user.username.clone();
-            let login = sandbox.chance.text(40);
-            if world.logins.len() >= 1000 {
-                world.logins.remove(0);
-            }
-            world.logins.push((login.clone(), username.clone()));
-            Some((login, username))
-        }
+        None => match log_in(sandbox, &mut world, &asked, &fields) {
+            Ok(login) => Some(login),
+            Err(reply) => return reply,
+        },
     };
     let Some((login, user)) = login else {
         let why = "Your session has ended. Log in again.";
@@ -185,6 +162,38 @@ pub(crate) fn answer(sandbox: &Sandbox, request: &Request) -> Reply {
     }
 }
 
+/// Checks name and password; gives the log-in's proof and the user's name.
+fn log_in(
+    sandbox: &Sandbox,
+    world: &mut World,
+    asked: &Asked<'_>,
+    fields: &[(String, String)],
+) -> Result<(String, String), Reply> {
+    let name = field(fields, "username").unwrap_or("");
+    let password = field(fields, "password").unwrap_or("");
+    let Some(user) = world.users.get(name).filter(|user| user.password == password) else {
+        let why = "Please check your username and password.";
+        return Err(Reply::html(200, pages::login(fields, name, Some(why))));
+    };
+    let refuse = |error: &str, description: &str| Err(refused(asked, error, description));
+    if !user.active || user.frozen {
+        return refuse("inactive_user", "user is inactive");
+    }
+    if world.ip_restricted {
+        return refuse("access_denied", "ip restricted or invalid login hours");
+    }
+    if world.app.admin_approved_only {
+        return refuse("OAUTH_APP_ACCESS_DENIED", "user is not admin approved to access this app");
+    }
+    let username = user.username.clone();
+    let login = sandbox.chance.text(40);
+    if world.logins.len() >= LOGINS {
+        world.logins.remove(0);
+    }
+    world.logins.push((login.clone(), username.clone()));
+    Ok((login, username))
+}
+
 fn granted(sandbox: &Sandbox, world: &mut World, asked: &Asked<'_>, user: &str) -> Reply {
     let now = sandbox.now();
     let client = world.app.client_id.clone();
@@ -192,10 +201,8 @@ fn granted(sandbox: &Sandbox, world: &mut World, asked: &Asked<'_>, user: &str) 
     let code = grants.issue_code(
         &sandbox.chance,
         now,
-        user,
-        &client,
+        (user, &client, &asked.scope),
         asked.redirect,
-        &asked.scope,
         asked.challenge,
     );
     sandbox.events.count("code");

@@ -77,7 +77,7 @@ pub(crate) struct Grants {
     pub(crate) rotate: bool,
     pub(crate) policy: RefreshPolicy,
     pub(crate) token_life: Option<i64>,
-    grants: Vec<Grant>,
+    approvals: Vec<Grant>,
     codes: VecDeque<(String, Code)>,
     sessions: BTreeMap<String, Session>,
     made: u64,
@@ -89,7 +89,7 @@ impl Grants {
             rotate,
             policy: RefreshPolicy::UntilRevoked,
             token_life,
-            grants: Vec::new(),
+            approvals: Vec::new(),
             codes: VecDeque::new(),
             sessions: BTreeMap::new(),
             made: 0,
@@ -101,10 +101,8 @@ impl Grants {
         &mut self,
         chance: &Chance,
         now: Timestamp,
-        user: &str,
-        client: &str,
+        (user, client, scope): (&str, &str, &str),
         redirect: &str,
-        scope: &str,
         challenge: &str,
     ) -> String {
         let text = format!("aPrx{}==", chance.text(80));
@@ -153,7 +151,7 @@ impl Grants {
         let refresh = refreshable.then(|| format!("5Aep{}", chance.text(83)));
         if refreshable {
             let living: Vec<String> = self
-                .grants
+                .approvals
                 .iter()
                 .filter(|grant| {
                     grant.dead.is_none()
@@ -169,15 +167,15 @@ impl Grants {
                 }
             }
         }
-        if self.grants.len() >= GRANTS {
+        if self.approvals.len() >= GRANTS {
             let dead_first = self
-                .grants
+                .approvals
                 .iter()
                 .position(|grant| grant.dead.is_some() || grant.refresh.is_none())
                 .unwrap_or(0);
-            self.grants.remove(dead_first);
+            self.approvals.remove(dead_first);
         }
-        self.grants.push(Grant {
+        self.approvals.push(Grant {
             id: id.clone(),
             user: user.to_owned(),
             client: client.to_owned(),
@@ -202,7 +200,7 @@ impl Grants {
     ) -> Result<(Grant, Option<String>), Refusal> {
         const EXPIRED: Refusal = "expired access/refresh token";
         if let Some(reused) = self
-            .grants
+            .approvals
             .iter()
             .find(|grant| grant.spent.contains(token))
             .map(|grant| grant.id.clone())
@@ -212,7 +210,7 @@ impl Grants {
         }
         let (rotate, policy) = (self.rotate, self.policy);
         let grant = self
-            .grants
+            .approvals
             .iter_mut()
             .find(|grant| grant.refresh.as_deref() == Some(token) && grant.client == client)
             .ok_or(EXPIRED)?;
@@ -245,7 +243,7 @@ impl Grants {
 
     /// Whose living refresh token this is.
     pub(crate) fn owner(&self, token: &str) -> Option<String> {
-        self.grants
+        self.approvals
             .iter()
             .find(|grant| grant.dead.is_none() && grant.refresh.as_deref() == Some(token))
             .map(|grant| grant.user.clone())
@@ -291,7 +289,7 @@ impl Grants {
             return true;
         }
         let found = self
-            .grants
+            .approvals
             .iter()
             .find(|grant| grant.dead.is_none() && grant.refresh.as_deref() == Some(token))
             .map(|grant| grant.id.clone());
@@ -307,7 +305,7 @@ impl Grants {
     /// Kills the grants of a user, or all; returns how many lived.
     pub(crate) fn revoke_all(&mut self, user: Option<&str>, why: &'static str) -> usize {
         let living: Vec<String> = self
-            .grants
+            .approvals
             .iter()
             .filter(|grant| grant.dead.is_none() && user.is_none_or(|name| grant.user == name))
             .map(|grant| grant.id.clone())
@@ -327,17 +325,17 @@ impl Grants {
 
     /// Whether this user has let this app in before.
     pub(crate) fn has_approved(&self, user: &str, client: &str) -> bool {
-        self.grants
+        self.approvals
             .iter()
             .any(|grant| grant.dead.is_none() && grant.user == user && grant.client == client)
     }
 
     pub(crate) fn all(&self) -> &[Grant] {
-        &self.grants
+        &self.approvals
     }
 
     fn kill(&mut self, id: &str, why: &'static str) {
-        if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == id) {
+        if let Some(grant) = self.approvals.iter_mut().find(|grant| grant.id == id) {
             grant.dead = Some(why);
         }
         self.sessions.retain(|_, session| session.grant != id);
@@ -406,11 +404,11 @@ mod tests {
     #[test]
     fn a_code_works_once_and_not_for_long() {
         let (mut grants, chance) = fresh(false);
-        let code = grants.issue_code(&chance, at(0), "ada", "app", "http://x", SCOPE, "c");
+        let code = grants.issue_code(&chance, at(0), ("ada", "app", SCOPE), "http://x", "c");
         assert!(code.ends_with("=="));
         assert!(grants.take_code(at(1), &code).is_ok());
         assert_eq!(grants.take_code(at(2), &code).unwrap_err(), "expired authorization code");
-        let late = grants.issue_code(&chance, at(0), "ada", "app", "http://x", SCOPE, "c");
+        let late = grants.issue_code(&chance, at(0), ("ada", "app", SCOPE), "http://x", "c");
         assert!(grants.take_code(at(901), &late).is_err());
         assert_eq!(grants.take_code(at(1), "x").unwrap_err(), "invalid authorization code");
     }

@@ -40,17 +40,13 @@ fn page(title: &str, inner: &str) -> String {
 }
 
 fn hidden(fields: &[(String, String)]) -> String {
-    fields
-        .iter()
-        .filter(|(name, _)| CARRIED.contains(&name.as_str()))
-        .map(|(name, value)| {
-            format!(
-                "<input type=\"hidden\" name=\"{}\" value=\"{}\">\n",
-                escape(name),
-                escape(value)
-            )
-        })
-        .collect()
+    fields.iter().filter(|(name, _)| CARRIED.contains(&name.as_str())).fold(
+        String::new(),
+        |page, (name, value)| {
+            let (name, value) = (escape(name), escape(value));
+            page + &format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
+        },
+    )
 }
 
 /// The log-in form, with why the last try failed.

@@ -1,7 +1,7 @@
 //! `composite` (one call, parts may refer to each other) and `composite/batch` (independent parts,
 //! each of which counts).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
@@ -102,7 +102,7 @@ pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -
         ));
     }
     let mut queries = 0;
-    let mut names: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for part in parts {
         let name = text(part, "referenceId");
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
@@ -110,7 +110,7 @@ pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -
                 "Provided referenceId ('{name}') must start with a letter or a number, and it can contain only letters, numbers and underscores ('_')."
             )));
         }
-        if names.insert(name, ()).is_some() {
+        if !names.insert(name) {
             return Err(bad(&format!("Provided referenceId ('{name}') isn't unique.")));
         }
         let url = text(part, "url");
@@ -199,7 +199,7 @@ fn resolve(part: &Value, done: &BTreeMap<String, Value>) -> Result<Value, String
                 .map(|(name, value)| Ok((name.clone(), resolve(value, done)?)))
                 .collect::<Result<_, String>>()?,
         ),
-        plain => plain.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => part.clone(),
     })
 }
 
@@ -224,7 +224,13 @@ fn resolve_text(text: &str, done: &BTreeMap<String, Value>) -> Result<String, St
         out.push_str(before);
         match value {
             Value::String(text) => out.push_str(text),
-            other => out.push_str(&other.to_string()),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
+                out.push_str(&value.to_string());
+            }
         }
         rest = tail;
     }

@@ -118,7 +118,7 @@ const STEADY: &[(&str, u64, u64)] = &[
 ];
 
 /// `GET /limits/recordCount?sObjects=A,B`.
-pub(super) fn record_count(sandbox: &Sandbox, caller: &Caller, request: &Request) -> Outcome {
+pub(super) fn record_count(sandbox: &Sandbox, caller: &Caller, request: &Request) -> Reply {
     let org = sandbox.org();
     let named = request.param("sObjects").unwrap_or("");
     let names: Vec<String> = if named.is_empty() {
@@ -135,5 +135,5 @@ pub(super) fn record_count(sandbox: &Sandbox, caller: &Caller, request: &Request
             Some(json!({"count": count, "name": describe.get("name")?}))
         })
         .collect();
-    Ok(Reply::json(200, &json!({"sObjects": counts})))
+    Reply::json(200, &json!({"sObjects": counts}))
 }

@@ -181,19 +181,15 @@ fn single(sandbox: &Sandbox, caller: &Caller, request: &Request, resource: &[&st
         ("GET", ["queryAll"]) => query::start(sandbox, caller, request, true),
         ("GET", ["query" | "queryAll", locator]) => query::more(sandbox, caller, request, locator),
         ("GET", ["limits"]) => discovery::limits(sandbox, caller),
-        ("GET", ["limits", "recordCount"]) => discovery::record_count(sandbox, caller, request),
+        ("GET", ["limits", "recordCount"]) => Ok(discovery::record_count(sandbox, caller, request)),
         (_, ["composite", "sobjects", rest @ ..]) => {
             collections::answer(sandbox, caller, request, rest)
         }
-        (_, ["sobjects"] | ["sobjects", ..] | ["query" | "queryAll", ..] | ["limits", ..] | []) => {
-            Err(Reply::error(
-                405,
-                "METHOD_NOT_ALLOWED",
-                &format!(
-                    "HTTP Method '{method}' not allowed. Allowed are HEAD,GET,POST,PATCH,DELETE"
-                ),
-            ))
-        }
+        (_, [] | ["sobjects" | "query" | "queryAll" | "limits", ..]) => Err(Reply::error(
+            405,
+            "METHOD_NOT_ALLOWED",
+            &format!("HTTP Method '{method}' not allowed. Allowed are HEAD,GET,POST,PATCH,DELETE"),
+        )),
         _ => Err(not_found()),
     }
 }

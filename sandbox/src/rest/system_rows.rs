@@ -54,11 +54,8 @@ fn row_id(prefix: &str, user: &User) -> String {
     id(&format!("{prefix}{number}"))
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
 }
 
 fn permission_fields() -> Vec<(&'static str, &'static str)> {
@@ -83,7 +80,7 @@ pub(crate) fn put(sandbox: &Sandbox) {
     };
     let now = sandbox.now();
     let each = |row: &dyn Fn(&User) -> Value| -> Vec<Map<String, Value>> {
-        users.iter().map(|user| object(row(user))).collect()
+        users.iter().map(|user| object(&row(user))).collect()
     };
     let mut sets = vec![
         ("Name", "string"),
@@ -111,7 +108,7 @@ pub(crate) fn put(sandbox: &Sandbox) {
         "InstanceName": "CS1", "IsSandbox": false, "IsReadOnly": false, "LanguageLocaleKey": "en_US",
         "DefaultLocaleSidKey": "en_US", "TimeZoneSidKey": "America/Los_Angeles",
     });
-    org.put_system_rows("Organization", "00D", ORGANIZATION, &[object(organization)], now);
+    org.put_system_rows("Organization", "00D", ORGANIZATION, &[object(&organization)], now);
     let mut profiles = each(&|user| {
         let mut row = json!({"Id": user.profile_id, "Name": user.profile_name});
         for name in PERMISSIONS {

@@ -111,17 +111,13 @@ pub(super) fn response(
         return response;
     }
     set("content-type", &reply.content_type);
-    let body = match gzip && reply.body.len() >= GZIP_FROM {
-        true => match compressed(&reply.body) {
-            Some(body) => {
-                set("content-encoding", "gzip");
-                set("vary", "Accept-Encoding");
-                body
-            }
-            None => reply.body,
-        },
-        false => reply.body,
-    };
+    let smaller =
+        (gzip && reply.body.len() >= GZIP_FROM).then(|| compressed(&reply.body)).flatten();
+    if smaller.is_some() {
+        set("content-encoding", "gzip");
+        set("vary", "Accept-Encoding");
+    }
+    let body = smaller.unwrap_or(reply.body);
     *response.body_mut() =
         Body::from_stream(Answer { left: Bytes::from(body), cut, pause: None, ticket });
     response

@@ -1,6 +1,7 @@
 //! One call under `/services/data`: who calls, may he, what does it cost, is there quota left; then
 //! the work itself, off the event loop.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::answer::Ticket;
@@ -134,7 +135,7 @@ pub(super) async fn perform(
     let mut info = format!("api-usage={used}/{max}");
     if world.per_app_usage {
         let (app_used, app_max) = (world.app_used, max / 4);
-        info.push_str(&format!("; per-app-api-usage={app_used}/{app_max}(appName=crmsync)"));
+        let _ = write!(info, "; per-app-api-usage={app_used}/{app_max}(appName=crmsync)");
     }
     drop(world);
     sandbox.events.count(&format!("status:{}", reply.status));

@@ -33,7 +33,7 @@ use answer::Ticket;
 
 const URI_LIMIT: usize = 16_384;
 const BODY_LIMIT: usize = 32 << 20;
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why no answer is sent.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     // An error here is the peer's going away, or a fault that was asked for.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(300))
+        .header_read_timeout(Duration::from_mins(5))
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
@@ -212,7 +212,11 @@ async fn read_body(body: Incoming, encoding: Option<&http::HeaderValue>) -> Resu
         "gzip" => flate2::read::GzDecoder::new(&bytes[..]).take(limit).read_to_end(&mut plain),
         "deflate" => flate2::read::ZlibDecoder::new(&bytes[..]).take(limit).read_to_end(&mut plain),
         _ => {
-            return Err(Reply::error(415, "UNSUPPORTED_MEDIA_TYPE", "unsupported content encoding"));
+            return Err(Reply::error(
+                415,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "unsupported content encoding",
+            ));
         }
     };
     match read {
