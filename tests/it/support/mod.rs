@@ -46,7 +46,8 @@ pub fn recorded_data(part: &str) -> Option<PathBuf> {
 
 /// Says a line on the real stderr: the test runner captures only what the print macros write.
 pub fn loud(line: &str) {
-    let _ = writeln!(std::io::stderr(), "bench: {line}");
+    // one write, on a line of its own: the runner writes between those of others
+    let _ = std::io::stderr().write_all(format!("\nbench: {line}\n").as_bytes());
 }
 
 /// True when the caller should return at once because something it needs is missing.

@@ -48,7 +48,9 @@ fn build() -> PathBuf {
     let exe = std::env::current_exe().expect("the test program's path");
     let folder = exe.ancestors().nth(2).expect("a folder of the profile").to_path_buf();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "-p", "crmsync-sandbox"]).current_dir(workspace());
+    // of the whole workspace: with `-p` the dependencies would be built again, with fewer features
+    command.args(["build", "--quiet", "--workspace", "--bin", "crmsync-sandbox"]);
+    command.current_dir(workspace());
     if folder.ends_with("release") {
         command.arg("--release");
     }
