@@ -7,7 +7,8 @@
 
 use super::env::{self, Env};
 use super::vault::VaultSlot;
-use crate::auth::{self, RefreshError};
+use crate::auth::{self, App, GrantError};
+use crate::provider::http::Http;
 use crate::provider::{Ctx, Failure, Provider, Session, Toll};
 use crate::store::{Change, Doc, RefreshInFlight, Store, StoreError};
 use crmsync_core::config::settings::{Connection as Settings, SecretRef};
@@ -91,7 +92,7 @@ pub struct Holder {
     id: String,
     name: String,
     provider: Arc<dyn Provider>,
-    oauth: Option<auth::Client>,
+    http: Http,
     settings: RwLock<Arc<Settings>>,
     store: Store,
     vault: Arc<VaultSlot>,
@@ -112,7 +113,7 @@ impl Holder {
         id: &str,
         name: &str,
         provider: Arc<dyn Provider>,
-        oauth: Option<auth::Client>,
+        http: Http,
         settings: Arc<Settings>,
         store: Store,
         vault: Arc<VaultSlot>,
@@ -122,7 +123,7 @@ impl Holder {
             id: id.to_owned(),
             name: name.to_owned(),
             provider,
-            oauth,
+            http,
             settings: RwLock::new(settings),
             store,
             vault,
@@ -136,9 +137,21 @@ impl Holder {
         &self.provider
     }
 
-    /// The OAuth client, for providers that use it.
-    pub fn oauth(&self) -> Option<&auth::Client> {
-        self.oauth.as_ref()
+    /// The HTTP client of its network.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// The OAuth app as this connection uses it.
+    pub fn app(&self) -> Result<App, Fault> {
+        let settings = self.settings();
+        let client_id = settings.keys.get("client_id").cloned().unwrap_or_default();
+        let fixed = self.provider.spec().callback.unwrap_or_default();
+        Ok(App {
+            client_id,
+            client_secret: self.secret(CLIENT_SECRET)?,
+            redirect: settings.callback_url.clone().unwrap_or_else(|| fixed.to_owned()),
+        })
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -248,22 +261,20 @@ impl Holder {
     }
 
     async fn client_credentials(&self) -> Result<Session, SessionError> {
-        let Some(secret) = self.secret(CLIENT_SECRET)? else {
+        let app = self.app()?;
+        if app.client_secret.is_none() {
             return Err(self.never(CLIENT_SECRET));
-        };
-        Ok(self.client()?.client_credentials(self.provider.as_ref(), &secret).await?)
+        }
+        match auth::client_credentials(&self.http, self.provider.as_ref(), &app).await {
+            Ok(granted) => Ok(granted.session),
+            Err(e) => Err(e.fault().clone().into()),
+        }
     }
 
     async fn log_in(&self) -> Result<Session, SessionError> {
         let Some(password) = self.secret(PASSWORD)? else { return Err(self.never(PASSWORD)) };
         let user = self.settings().keys.get("username").cloned().unwrap_or_default();
         Ok(self.provider.log_in(&user, &password).await?)
-    }
-
-    fn client(&self) -> Result<&auth::Client, Fault> {
-        self.oauth.as_ref().ok_or_else(|| Fault::Misconfigured {
-            what: format!("{} is not authorized by OAuth", self.settings().provider),
-        })
     }
 
     async fn refresh(&self, slot: &mut Slot) -> Result<Session, SessionError> {
@@ -274,7 +285,7 @@ impl Holder {
         };
         let generation =
             vault.generation(&self.id, REFRESH_TOKEN).map_err(sealed)?.unwrap_or_default();
-        let secret = self.secret(CLIENT_SECRET)?;
+        let app = self.app()?;
         let (facts, _) = self.facts()?;
         // A row of before: we died, or heard nothing, after an earlier request had left.
         let unanswered = self
@@ -283,11 +294,10 @@ impl Holder {
             .is_some_and(|row| row.generation == generation);
         let row = RefreshInFlight { generation, started: self.env.now() };
         self.mark(Some(row))?;
-        let answer =
-            self.client()?.refresh(self.provider.as_ref(), &token, secret.as_ref()).await;
-        match answer {
+        let may_rotate = facts.rotates != Some(false);
+        match auth::refresh(&self.http, self.provider.as_ref(), &app, &token).await {
             Ok(answer) => {
-                match answer.new_refresh {
+                match answer.refresh {
                     Some(new) => {
                         // Kept in memory should the disk refuse: nothing is lost while we live.
                         slot.session = Some(answer.session.clone());
@@ -299,17 +309,20 @@ impl Holder {
                 }
                 Ok(answer.session)
             }
-            Err(RefreshError::NotSent(fault)) => {
+            Err(GrantError::NotSent(fault)) => {
                 if !unanswered {
                     self.mark(None)?;
                 }
                 Err(fault.into())
             }
             // The token may be spent: the row stays, and says so to whoever tries next.
-            Err(RefreshError::Unknown(fault)) => Err(fault.into()),
-            Err(RefreshError::Refused(fault)) => {
+            Err(GrantError::Unknown(fault)) => Err(fault.into()),
+            Err(GrantError::Refused(fault @ Fault::Passing { .. })) if may_rotate => {
+                Err(fault.into())
+            }
+            Err(GrantError::Refused(fault)) => {
                 self.mark(None)?;
-                Err(lost_or(fault, unanswered && facts.rotates != Some(false)).into())
+                Err(lost_or(fault, unanswered && may_rotate).into())
             }
         }
     }
@@ -414,6 +427,17 @@ pub enum SessionOrHeld {
     Fault(Fault),
     /// Ours.
     Store(StoreError),
+}
+
+impl SessionOrHeld {
+    /// As a fault, where only that can be told.
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::Held => Fault::passing("held by the quota"),
+            Self::Fault(fault) => fault,
+            Self::Store(e) => Fault::passing(e.to_string()),
+        }
+    }
 }
 
 impl From<SessionError> for SessionOrHeld {

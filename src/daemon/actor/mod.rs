@@ -15,7 +15,7 @@ use super::grant::Holder;
 use super::shared::Shared;
 use super::toll::Gate;
 use super::work::{ObjectSummary, Report};
-use crate::auth;
+use crate::provider::http::Http;
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
     ReauthorizeRequest, Refusal, RefusalCode, RequestLine, RunLine, SyncRequest,
@@ -93,10 +93,10 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// The foreign system.
     pub provider: Arc<dyn Provider>,
-    /// OAuth client, where it is used.
-    pub oauth: Option<auth::Client>,
+    /// The HTTP client of its network.
+    pub http: Http,
     /// Of settings and referenced files.
-    pub fingerprint: String,
+    pub fingerprint: u64,
 }
 
 /// What others may do with a connection.
@@ -192,7 +192,7 @@ impl Actor {
             id,
             name.as_str(),
             Arc::clone(&parts.provider),
-            parts.oauth,
+            parts.http,
             Arc::clone(&parts.settings),
             store.clone(),
             Arc::clone(&shared.vault),
@@ -393,7 +393,7 @@ impl Actor {
             &self.id,
             self.name.as_str(),
             Arc::clone(&parts.provider),
-            parts.oauth,
+            parts.http,
             Arc::clone(&parts.settings),
             self.shared.store.clone(),
             Arc::clone(&self.shared.vault),

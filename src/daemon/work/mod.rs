@@ -133,6 +133,21 @@ pub struct Report {
     pub clock_off: Option<SignedDuration>,
 }
 
+impl Report {
+    /// For a run whose task died: nothing is known but that.
+    pub fn died(how: &str) -> Self {
+        Self {
+            end: End::Failed(Fault::contract(format!("the run broke off: {how}"))),
+            account: Account::default(),
+            failing: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            held: BTreeMap::new(),
+            objects: None,
+            clock_off: None,
+        }
+    }
+}
+
 /// What `status` shows of an object; a cache of the replica, kept in the store with its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectSummary {
