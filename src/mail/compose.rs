@@ -75,7 +75,8 @@ pub fn compose(letter: &Letter) -> Result<OutMail, ComposeError> {
         .subject(subject.clone())
         .date(SystemTime::from(letter.at))
         .message_id(Some(message_id.clone()));
-    let thread = letter.thread.as_deref().map(|t| clean(t, 200)).filter(|t| *t != message_id);
+    // A thread that is no Message-ID is left out: better a mail on its own than none.
+    let thread = letter.thread.clone().filter(|t| is_message_id(t) && *t != message_id);
     if let Some(thread) = thread {
         builder = builder.in_reply_to(thread.clone()).references(thread);
     }
@@ -127,13 +128,25 @@ fn mailbox(text: &str) -> Result<Mailbox, ComposeError> {
 
 fn message_id(letter: &Letter) -> Result<String, ComposeError> {
     for part in [&letter.id, &letter.instance] {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        let edge = part.starts_with('.') || part.ends_with('.') || part.contains("..");
-        if part.is_empty() || part.len() > 120 || edge || !part.bytes().all(fits) {
+        if !is_dot_atom(part) {
             return Err(ComposeError::Id(clean(part, 120)));
         }
     }
     Ok(format!("<{}@{}>", letter.id, letter.instance))
+}
+
+/// Of the characters that RFC 5322 allows there, those that need no thought.
+fn is_dot_atom(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let dots = text.starts_with('.') || text.ends_with('.') || text.contains("..");
+    !text.is_empty() && text.len() <= 120 && !dots && text.bytes().all(fits)
+}
+
+fn is_message_id(text: &str) -> bool {
+    let inner = text.strip_prefix('<').and_then(|t| t.strip_suffix('>'));
+    inner
+        .and_then(|t| t.split_once('@'))
+        .is_some_and(|(left, right)| is_dot_atom(left) && is_dot_atom(right))
 }
 
 fn render(template: &str, values: Value) -> Result<String, ComposeError> {
