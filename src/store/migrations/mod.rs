@@ -6,19 +6,38 @@
 use super::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The steps; step `i` leads to version `i + 1`.
 pub(super) const STEPS: &[&str] = &[include_str!("0001_first.sql")];
 
-/// Version of an existing file, read without changing anything.
+/// Version of an existing file, read without changing anything. SQLite itself would leave WAL and
+/// SHM files behind, so without a WAL the header is read (sqlite.org/fileformat2.html, 1.3:
+/// `user_version` is the big-endian number at byte 60).
 pub(super) fn version(path: &Path) -> Result<u32, StoreError> {
     const WHAT: &str = "reading the schema version";
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let failed = |e: &rusqlite::Error| StoreError::sql(WHAT, path, e);
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(&e))?;
-    conn.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(|e| failed(&e))
+    let wal = path.with_file_name("state.db-wal");
+    if wal.metadata().is_ok_and(|m| m.len() > 0) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        return Connection::open_with_flags(path, flags)
+            .and_then(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))
+            .map_err(|e| StoreError::sql(WHAT, path, &e));
+    }
+    let mut header = [0u8; 64];
+    let read = fs::File::open(path).and_then(|mut f| f.read_exact(&mut header));
+    let corrupt =
+        |why: &str| StoreError::Corrupt { what: WHAT, path: path.to_owned(), why: why.to_owned() };
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(corrupt("it is cut off")),
+        Err(e) => Err(StoreError::io(WHAT, path, &e)),
+        Ok(()) if !header.starts_with(b"SQLite format 3\0") => Err(corrupt("it is no database")),
+        Ok(()) => {
+            let [.., a, b, c, d] = header;
+            Ok(u32::from_be_bytes([a, b, c, d]))
+        }
+    }
 }
 
 /// Refuses a newer file, naming the copy that this program can read.
@@ -66,7 +85,7 @@ fn copy_aside(conn: &Connection, path: &Path, version: u32) -> Result<(), StoreE
     const WHAT: &str = "copying the store aside before a migration";
     let copy = copy_path(path, version);
     let part = path.with_file_name("state.db.part");
-    let failed = |e: &std::io::Error| StoreError::io(WHAT, &copy, e);
+    let failed = |e: &io::Error| StoreError::io(WHAT, &copy, e);
     if part.exists() {
         fs::remove_file(&part).map_err(|e| failed(&e))?;
     }
@@ -77,7 +96,7 @@ fn copy_aside(conn: &Connection, path: &Path, version: u32) -> Result<(), StoreE
     fs::rename(&part, &copy).map_err(|e| failed(&e))?;
     for old in 1..version {
         match fs::remove_file(copy_path(path, old)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(&e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&e)),
             Ok(()) | Err(_) => {}
         }
     }

@@ -1,0 +1,386 @@
+use super::*;
+use crate::store::OutMail;
+use crmsync_core::config::settings::{Smtp, SmtpTls};
+use crmsync_core::domain::{Problem, Reason, Time};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
+fn at(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+fn salesforce() -> Facts {
+    Facts {
+        name: "sf-prod".into(),
+        provider: "salesforce".into(),
+        label: "Salesforce".into(),
+        org: Some("Acme GmbH (00D000000000001EAA)".into()),
+        account: Some("integration@acme.example".into()),
+        since: at("2026-11-21T10:31:05Z"),
+        request: None,
+        objects: vec!["Account".into(), "Contact".into(), "Opportunity".into()],
+        caught_up_to: Some(at("2026-11-21T10:15:00Z")),
+    }
+}
+
+fn tryton() -> Facts {
+    Facts {
+        name: "erp".into(),
+        provider: "tryton".into(),
+        label: "Tryton".into(),
+        org: Some("erp.acme.example/acme".into()),
+        account: Some("crmsync".into()),
+        ..salesforce()
+    }
+}
+
+fn letter(kind: Kind) -> Letter {
+    Letter {
+        id: "019ab1c2-0000-7000-8000-000000000001".into(),
+        instance: "000102030405060708090a0b0c0d0e0f".into(),
+        at: at("2026-11-21T10:33:05Z"),
+        from: "crmsync <crmsync@example.org>".into(),
+        to: "ada@example.org".into(),
+        host: "mail-gw1".into(),
+        thread: None,
+        kind,
+    }
+}
+
+fn problem(facts: Facts, what: Condition, said: &str) -> Letter {
+    letter(Kind::Problem { facts, what, said: Some(said.into()) })
+}
+
+fn shown(mail: &OutMail) -> String {
+    String::from_utf8(mail.bytes.clone()).unwrap().replace("\r\n", "\n")
+}
+
+fn reasons() -> Vec<Reason> {
+    let wrong_org = |refreshed_sandbox| Reason::WrongOrg {
+        expected: "00D000000000001EAA".into(),
+        found: "00D000000000002EAA".into(),
+        refreshed_sandbox,
+    };
+    vec![
+        Reason::NeverAuthorized,
+        Reason::GrantRevoked,
+        Reason::GrantExpired,
+        Reason::GrantLostWhileRotating,
+        Reason::CredentialsChanged,
+        Reason::UserDeactivated,
+        Reason::PermissionsMissing {
+            missing: vec!["API Enabled".into(), "read on Account".into()],
+        },
+        Reason::AppBlocked,
+        wrong_org(false),
+        wrong_org(true),
+        Reason::WrongAccount {
+            expected: "integration@acme.example".into(),
+            found: "bob@acme.example".into(),
+        },
+        Reason::DisconnectedByAdmin,
+        Reason::ClientSecretExpired,
+    ]
+}
+
+fn problems() -> Vec<Problem> {
+    let what = || "what the other side said".to_owned();
+    vec![
+        Problem::Misconfigured { what: "object Acount is not known to the org".into() },
+        Problem::AddressNotAllowed { what: what() },
+        Problem::OrgSuspended { what: what() },
+        Problem::ProviderFailing { since: at("2026-11-21T08:00:00Z"), what: what() },
+        Problem::ReplicaUnavailable { what: "sf-prod.db: disk I/O error".into() },
+        Problem::DiskFull { what: "/var/lib/crmsync-replica: no space left on device".into() },
+        Problem::KeyMissing,
+        Problem::NeedsAttention { what: what() },
+    ]
+}
+
+#[test]
+fn golden_reasons() {
+    let mut all = String::new();
+    for reason in reasons() {
+        let said = "invalid_grant: expired access/refresh token";
+        let mail = compose(&problem(salesforce(), Condition::NeedsAuthorization(reason), said));
+        all += &format!("{}\n=====\n", shown(&mail.unwrap()));
+    }
+    for reason in [Reason::CredentialsChanged, Reason::UserDeactivated] {
+        let mail = compose(&problem(tryton(), Condition::NeedsAuthorization(reason), "401"));
+        all += &format!("{}\n=====\n", shown(&mail.unwrap()));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn golden_problems() {
+    let mut all = String::new();
+    for p in problems() {
+        let mail = compose(&problem(salesforce(), Condition::Problem(p), "what they said"));
+        all += &format!("{}\n=====\n", shown(&mail.unwrap()));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn golden_others() {
+    let what = Condition::NeedsAuthorization(Reason::GrantRevoked);
+    let held = Condition::Notice {
+        title: "deletes held for approval".into(),
+        text: "1,204 of 9,800 records of Contact are no longer found at Salesforce. That is more than 10 %, so they are kept here until somebody has looked.".into(),
+        steps: vec!["If they were meant to go, on mail-gw1: crmsync approve sf-prod".into()],
+    };
+    let quota = QuotaFacts {
+        limit: "DailyApiRequests".into(),
+        used: 80_112,
+        own: 12_040,
+        max: 100_000,
+        pause_at: 80,
+        resume_below: 75,
+        expected: Some(at("2026-11-22T00:00:00Z")),
+    };
+    let many: Vec<String> = (1..=23).map(|i| format!("Custom_Object_{i}__c")).collect();
+    let opening = "<019ab1c2-0000-7000-8000-000000000000@000102030405060708090a0b0c0d0e0f>";
+    let in_thread = |kind| Letter {
+        thread: Some(opening.into()),
+        at: at("2026-11-24T10:33:05Z"),
+        ..letter(kind)
+    };
+    let letters = [
+        letter(Kind::Problem {
+            facts: Facts {
+                org: None,
+                account: None,
+                caught_up_to: None,
+                objects: many,
+                ..salesforce()
+            },
+            what: Condition::NeedsAuthorization(Reason::NeverAuthorized),
+            said: None,
+        }),
+        letter(Kind::Problem { facts: salesforce(), what: held.clone(), said: None }),
+        in_thread(Kind::Reminder {
+            facts: salesforce(),
+            what: what.clone(),
+            number: 2,
+            next: Some(at("2026-12-01T10:33:00Z")),
+        }),
+        in_thread(Kind::Reminder {
+            facts: salesforce(),
+            what: held.clone(),
+            number: 3,
+            next: None,
+        }),
+        in_thread(Kind::Recovery {
+            facts: Facts {
+                org: Some("Ärzte für Müller & Söhne (00D1)".into()), ..salesforce()
+            },
+            was: what.clone(),
+            how: "reauthorized by root on the server".into(),
+        }),
+        in_thread(Kind::Recovery {
+            facts: salesforce(),
+            was: held.clone(),
+            how: "approved by root".into(),
+        }),
+        letter(Kind::Problem {
+            facts: Facts { request: Some("41".into()), ..salesforce() },
+            what: Condition::NeedsAuthorization(Reason::WrongAccount {
+                expected: "integration@acme.example".into(),
+                found: "bob@acme.example".into(),
+            }),
+            said: None,
+        }),
+        letter(Kind::QuotaPause { facts: salesforce(), quota: quota.clone() }),
+        in_thread(Kind::QuotaResume {
+            facts: salesforce(),
+            quota: QuotaFacts { used: 74_999, ..quota },
+        }),
+        letter(Kind::Test { by: "root".into() }),
+        letter(Kind::Digest {
+            entries: vec![
+                Entry { facts: salesforce(), what },
+                Entry {
+                    facts: tryton(),
+                    what: Condition::NeedsAuthorization(Reason::CredentialsChanged),
+                },
+            ],
+            outage: Some("Salesforce".into()),
+        }),
+    ];
+    let all: Vec<String> = letters.iter().map(|l| shown(&compose(l).unwrap())).collect();
+    insta::assert_snapshot!(all.join("\n=====\n"));
+}
+
+#[test]
+fn the_same_letter_gives_the_same_bytes_and_id() {
+    let l = letter(Kind::Test { by: "root".into() });
+    let (a, b) = (compose(&l).unwrap(), compose(&l).unwrap());
+    assert_eq!(a, b);
+    assert_eq!(
+        a.message_id,
+        "<019ab1c2-0000-7000-8000-000000000001@000102030405060708090a0b0c0d0e0f>"
+    );
+    assert_eq!((a.from.as_str(), a.to.as_str()), ("crmsync@example.org", "ada@example.org"));
+}
+
+/// Header part of a mail, unfolded, as a reader sees it.
+fn headers(mail: &OutMail) -> Vec<String> {
+    let text = shown(mail);
+    let head = text.split("\n\n").next().unwrap().replace("\n ", " ");
+    head.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn no_text_can_add_a_header_or_an_unquoted_line() {
+    let evil = "x\r\nBcc: evil@example.net\r\n\r\npause\u{2028}resume\u{202e}\0";
+    let plain = headers(&compose(&letter(Kind::Test { by: "root".into() })).unwrap());
+    let facts = Facts {
+        name: evil.into(),
+        provider: evil.into(),
+        label: evil.into(),
+        org: Some(evil.into()),
+        account: Some(evil.into()),
+        since: at("2026-11-21T10:31:05Z"),
+        request: Some(evil.into()),
+        objects: vec![evil.into()],
+        caught_up_to: None,
+    };
+    for what in [
+        Condition::NeedsAuthorization(Reason::PermissionsMissing { missing: vec![evil.into()] }),
+        Condition::NeedsAuthorization(Reason::WrongAccount {
+            expected: evil.into(),
+            found: evil.into(),
+        }),
+        Condition::Problem(Problem::Misconfigured { what: evil.into() }),
+        Condition::Notice { title: evil.into(), text: evil.into(), steps: vec![evil.into()] },
+    ] {
+        let l = Letter {
+            host: evil.into(),
+            thread: Some(evil.into()),
+            ..letter(Kind::Problem { facts: facts.clone(), what, said: Some(evil.repeat(500)) })
+        };
+        let mail = compose(&l).unwrap();
+        let names = |h: &[String]| -> Vec<String> {
+            h.iter().map(|l| l.split(':').next().unwrap().to_owned()).collect()
+        };
+        let got = names(&headers(&mail));
+        let want = names(&plain);
+        let sorted = |mut v: Vec<String>| {
+            v.sort();
+            v
+        };
+        assert_eq!(sorted(got), sorted(want));
+        let text = shown(&mail);
+        assert!(!text.lines().any(|l| l == "pause" || l == "resume"), "{text}");
+        assert!(text.len() < 6000);
+    }
+    for bad in ["", "a b", "a@b", "<x>", ".x", "a\r\nb"] {
+        let l = Letter { id: bad.into(), ..letter(Kind::Test { by: "root".into() }) };
+        assert!(matches!(compose(&l), Err(ComposeError::Id(_))), "{bad}");
+    }
+    for bad in ["nobody", "a@b, c@d", "a@b\r\nBcc: c@d"] {
+        let l = Letter { to: bad.into(), ..letter(Kind::Test { by: "root".into() }) };
+        assert!(matches!(compose(&l), Err(ComposeError::Address { .. })), "{bad}");
+    }
+}
+
+/// A mail server for one mail: answers `script[i]` to the i-th line that asks for an answer, and
+/// returns what it was told.
+fn server(script: &'static [&'static str]) -> (u16, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let join = std::thread::spawn(move || {
+        let (mut out, _) = listener.accept().unwrap();
+        out.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let mut lines = BufReader::new(out.try_clone().unwrap());
+        let mut heard = String::new();
+        let mut in_data = false;
+        for answer in script {
+            out.write_all(answer.as_bytes()).unwrap();
+            loop {
+                let mut line = String::new();
+                if lines.read_line(&mut line).unwrap_or(0) == 0 {
+                    return heard;
+                }
+                heard += &line;
+                if in_data && line != ".\r\n" {
+                    continue;
+                }
+                in_data = line.starts_with("DATA");
+                break;
+            }
+        }
+        heard
+    });
+    (port, join)
+}
+
+fn settings(port: u16) -> Smtp {
+    Smtp {
+        host: "127.0.0.1".into(),
+        port,
+        tls: SmtpTls::None,
+        username: None,
+        password: None,
+        from: "crmsync@example.org".into(),
+        ca_file: None,
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_what_was_stored() {
+    let (port, heard) = server(&[
+        "220 hi\r\n",
+        "250 me\r\n",
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "354 go\r\n",
+        "250 taken\r\n",
+        "221 bye\r\n",
+    ]);
+    let mail = compose(&letter(Kind::Test { by: "root".into() })).unwrap();
+    send(&settings(port), None, &mail).await.unwrap();
+    let heard = heard.join().unwrap();
+    assert!(heard.contains("MAIL FROM:<crmsync@example.org>"), "{heard}");
+    assert!(heard.contains("RCPT TO:<ada@example.org>"));
+    assert!(heard.contains(std::str::from_utf8(&mail.bytes).unwrap()));
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let mail = compose(&letter(Kind::Test { by: "root".into() })).unwrap();
+    let (port, _join) =
+        server(&["220 hi\r\n", "250 me\r\n", "250 ok\r\n", "550 no such user\r\n", "221 bye\r\n"]);
+    let e = send(&settings(port), None, &mail).await.unwrap_err();
+    assert!(matches!(&e, SendError::Refused { to, .. } if to == "ada@example.org"), "{e}");
+    assert!(!e.retry());
+
+    let (port, _join) = server(&["220 hi\r\n", "250 me\r\n", "451 later\r\n", "221 bye\r\n"]);
+    let e = send(&settings(port), None, &mail).await.unwrap_err();
+    assert!(matches!(e, SendError::Passing { .. }), "{e}");
+
+    let (port, _join) = server(&[
+        "220 hi\r\n",
+        "250-me\r\n250 AUTH PLAIN\r\n",
+        "535 5.7.8 wrong\r\n",
+        "221 bye\r\n",
+    ]);
+    let with_user = Smtp { username: Some("crm".into()), ..settings(port) };
+    let e = send(&with_user, Some(&"CANARY-pw".into()), &mail).await.unwrap_err();
+    assert!(matches!(e, SendError::AuthRefused { .. }), "{e}");
+    assert!(!format!("{e} {e:?}").contains("CANARY"));
+
+    let (port, _join) = server(&["220 hi\r\n", "250 me\r\n", "221 bye\r\n"]);
+    let starttls = Smtp { tls: SmtpTls::Starttls, ..settings(port) };
+    let e = send(&starttls, None, &mail).await.unwrap_err();
+    assert!(matches!(e, SendError::Tls { .. }), "STARTTLS is not offered: {e:?}");
+
+    let clear = Smtp { host: "mail.example.org".into(), ..settings(25) };
+    let e = send(&clear, None, &mail).await.unwrap_err();
+    assert!(matches!(e, SendError::Settings { .. }), "{e}");
+
+    let closed = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let e = send(&settings(closed), None, &mail).await.unwrap_err();
+    assert!(matches!(e, SendError::Passing { .. }), "{e}");
+}
