@@ -5,6 +5,7 @@
 //! [`Failure`] once; nothing here stores anything.
 
 pub mod http;
+mod rows;
 pub mod salesforce;
 
 use crmsync_core::domain::{
