@@ -5,7 +5,9 @@
 //! [`Failure`] once; nothing here stores anything.
 
 pub mod http;
+mod rows;
 pub mod salesforce;
+pub mod tryton;
 
 use crmsync_core::domain::{
     Call, Check, CredentialKind, Delivered, Fault, Identity, ObjectSchema, Outcome, ProviderSpec,
@@ -14,8 +16,31 @@ use crmsync_core::domain::{
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use url::Url;
+
+/// Every provider's spec, in the order of the manual.
+pub const SPECS: &[&ProviderSpec] = &[&salesforce::SPEC, &tryton::SPEC];
+
+/// The spec of a provider by the word in the configuration.
+pub fn spec(id: &str) -> Option<&'static ProviderSpec> {
+    SPECS.iter().find(|spec| spec.id == id).copied()
+}
+
+/// Makes the provider of a connection from its checked keys (defaults filled in).
+pub fn open(
+    id: &str,
+    keys: &BTreeMap<String, String>,
+    credential: CredentialKind,
+    http: http::Http,
+) -> Result<Arc<dyn Provider>, Fault> {
+    match id {
+        "salesforce" => Ok(Arc::new(salesforce::Salesforce::new(http, keys, credential)?)),
+        "tryton" => Ok(Arc::new(tryton::Tryton::new(http, keys)?)),
+        _ => Err(Fault::Misconfigured { what: format!("provider `{id}` is not known") }),
+    }
+}
 
 /// What opens data calls: made by a log-in or a token answer, kept in memory only.
 #[derive(Debug, Clone)]

@@ -6,9 +6,10 @@
 //! connection's is found before any row is delivered.
 
 use super::faults::{self, About};
-use super::page::{self, Page, Wanted};
+use super::page::{self, Page};
 use super::soql::{self, Query};
 use super::{Salesforce, composite};
+use crate::provider::rows::Wanted;
 use crate::provider::{Ctx, Failure};
 use crmsync_core::domain::{
     BatchBuilder, Call, Delivered, Fault, FieldType, ObjectSchema, Outcome, Schema, Step, Task,
@@ -213,7 +214,15 @@ fn rows_of(
     }
     let bad = |e: String| Fault::contract(format!("reading {}: {e}", task.object));
     if let TaskKind::Count = task.kind {
-        let wanted = Wanted { cells: Vec::new(), width: 0, key: &object.key, key_column: None, stamp: None };
+        let wanted = Wanted {
+            cells: Vec::new(),
+            width: 0,
+            key: &object.key,
+            key_column: None,
+            stamp: None,
+            ignored: "attributes",
+            value: page::value,
+        };
         let body = share.first().map_or("", |(_, body)| body.as_str());
         let page = page::read(body, &wanted).map_err(bad)?;
         return Ok((None, Step::Counted(page.total)));
@@ -223,7 +232,10 @@ fn rows_of(
         let page = page::read(body, &wanted).map_err(bad)?;
         let rows = page.batch.rows();
         if rows == 0 && !page.done && query.paged {
-            return Err(Fault::contract(format!("{}: an empty page that is not the last", task.object)));
+            return Err(Fault::contract(format!(
+                "{}: an empty page that is not the last",
+                task.object
+            )));
         }
         let more = query.paged && (!page.done || rows >= limit);
         let position = position(task, page.last);
@@ -241,16 +253,19 @@ fn rows_of(
     join(task, queries, &pages, limit)
 }
 
-fn wanted<'a>(
-    task: &'a Task,
-    object: &'a ObjectSchema,
-    query: &Query,
-    joined: bool,
-) -> Wanted<'a> {
+fn wanted<'a>(task: &'a Task, object: &'a ObjectSchema, query: &Query, joined: bool) -> Wanted<'a> {
     // Keys are asked without fields: one column.
     if let TaskKind::Keys { .. } = task.kind {
         let cells = vec![(object.key.as_str(), 0, FieldType::Text)];
-        return Wanted { cells, width: 1, key: &object.key, key_column: None, stamp: None };
+        return Wanted {
+            cells,
+            width: 1,
+            key: &object.key,
+            key_column: None,
+            stamp: None,
+            ignored: "attributes",
+            value: page::value,
+        };
     }
     let cells = query.columns.iter().enumerate().filter_map(|(place, i)| {
         let name = task.fields.get(*i)?;
@@ -261,7 +276,15 @@ fn wanted<'a>(
     let cells: Vec<_> = cells.collect();
     let width = if joined { cells.len() + 2 } else { task.fields.len() };
     let stamp = object.stamp.as_deref().map(|s| (s, joined.then_some(1)));
-    Wanted { cells, width, key: &object.key, key_column: joined.then_some(0), stamp }
+    Wanted {
+        cells,
+        width,
+        key: &object.key,
+        key_column: joined.then_some(0),
+        stamp,
+        ignored: "attributes",
+        value: page::value,
+    }
 }
 
 fn position(task: &Task, last: Option<(String, Option<String>)>) -> Option<String> {
@@ -342,9 +365,10 @@ fn deleted_path(object: &str, from: Time, to: Time) -> String {
     let start = minute(from.as_second());
     let end = minute(to.as_second()).max(start + 60);
     let show = |secs: i64| {
-        let text = Time::from_second(secs).map_or_else(|_| soql::datetime(to), |t| {
-            t.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
-        });
+        let text = Time::from_second(secs).map_or_else(
+            |_| soql::datetime(to),
+            |t| t.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
+        );
         soql::encode(&text)
     };
     format!("sobjects/{object}/deleted/?start={}&end={}", show(start), show(end))
