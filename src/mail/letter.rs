@@ -150,4 +150,6 @@ pub struct QuotaFacts {
     pub resume_below: u8,
     /// When that is expected.
     pub expected: Option<Time>,
+    /// Names of the other connections that share the limit and are held with this one.
+    pub also: Vec<String>,
 }

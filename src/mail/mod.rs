@@ -10,6 +10,7 @@ mod send;
 mod text;
 mod vendor;
 mod why;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 const PER_COMMAND: Duration = Duration::from_secs(30);
-const ALTOGETHER: Duration = Duration::from_secs(120);
+const ALTOGETHER: Duration = Duration::from_mins(2);
 
 /// Why a mail did not leave.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -103,11 +103,11 @@ fn golden_reasons() {
     for reason in reasons() {
         let said = "invalid_grant: expired access/refresh token";
         let mail = compose(&problem(salesforce(), Condition::NeedsAuthorization(reason), said));
-        all += &format!("{}\n=====\n", shown(&mail.unwrap()));
+        all += &(shown(&mail.unwrap()) + "\n=====\n");
     }
     for reason in [Reason::CredentialsChanged, Reason::UserDeactivated] {
         let mail = compose(&problem(tryton(), Condition::NeedsAuthorization(reason), "401"));
-        all += &format!("{}\n=====\n", shown(&mail.unwrap()));
+        all += &(shown(&mail.unwrap()) + "\n=====\n");
     }
     insta::assert_snapshot!(all);
 }
@@ -117,7 +117,7 @@ fn golden_problems() {
     let mut all = String::new();
     for p in problems() {
         let mail = compose(&problem(salesforce(), Condition::Problem(p), "what they said"));
-        all += &format!("{}\n=====\n", shown(&mail.unwrap()));
+        all += &(shown(&mail.unwrap()) + "\n=====\n");
     }
     insta::assert_snapshot!(all);
 }
@@ -138,6 +138,7 @@ fn golden_others() {
         pause_at: 80,
         resume_below: 75,
         expected: Some(at("2026-11-22T00:00:00Z")),
+        also: vec!["sf-reports".into()],
     };
     let many: Vec<String> = (1..=23).map(|i| format!("Custom_Object_{i}__c")).collect();
     let opening = "<019ab1c2-0000-7000-8000-000000000000@000102030405060708090a0b0c0d0e0f>";

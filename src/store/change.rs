@@ -75,34 +75,35 @@ impl Store {
     /// Makes all of it true, or nothing. When it returns `Ok`, it has survived a power cut.
     pub fn apply(&self, change: Change) -> Result<(), StoreError> {
         const WHAT: &str = "storing a change";
+        let Change { docs, drop_docs, due, mails, audit, runs, secrets, refresh } = change;
         let mut db = self.lock();
-        let sealed = !change.secrets.is_empty();
+        let sealed = !secrets.is_empty();
         self.transaction(&mut db, WHAT, |tx| {
-            for doc in &change.docs {
+            for doc in &docs {
                 self.put_doc(tx, doc)?;
             }
             let sql = |e: rusqlite::Error| self.sql(WHAT, &e);
-            for (kind, key) in &change.drop_docs {
+            for (kind, key) in &drop_docs {
                 tx.prepare_cached("DELETE FROM doc WHERE kind = ?1 AND key = ?2")
                     .and_then(|mut s| s.execute(params![kind, key]))
                     .map_err(sql)?;
             }
-            for (connection, at) in &change.due {
+            for (connection, at) in &due {
                 put_due(tx, connection, *at).map_err(sql)?;
             }
-            for (connection, flight) in &change.refresh {
+            for (connection, flight) in &refresh {
                 put_refresh(tx, connection, flight.as_ref()).map_err(sql)?;
             }
-            for mail in &change.mails {
+            for mail in &mails {
                 super::outbox::insert(tx, mail).map_err(sql)?;
             }
-            for line in &change.audit {
+            for line in &audit {
                 super::audit::insert(tx, line).map_err(sql)?;
             }
-            for run in &change.runs {
+            for run in &runs {
                 super::runs::insert(tx, run).map_err(sql)?;
             }
-            for secret in &change.secrets {
+            for secret in &secrets {
                 if !super::vault::write(tx, secret).map_err(sql)? {
                     return Err(StoreError::Stale {
                         kind: "secret".into(),

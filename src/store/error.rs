@@ -124,14 +124,16 @@ fn copy_hint(copy: Option<&Path>) -> String {
 impl StoreError {
     pub(super) fn io(what: &'static str, path: &Path, e: &io::Error) -> Self {
         let path = path.to_owned();
-        match e.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { what, path }
-            }
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                Self::ReadOnly { what, path, why: e.to_string() }
-            }
-            _ => Self::Failed { what, path, why: e.to_string() },
+        let (kind, why) = (e.kind(), e.to_string());
+        if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            Self::DiskFull { what, path }
+        } else if matches!(
+            kind,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+        ) {
+            Self::ReadOnly { what, path, why }
+        } else {
+            Self::Failed { what, path, why }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The daemon's own memory: state, effects, due times, audit, runs, meter, sealed secrets.
 //!
-//! Hides SQLite, its file, its lock and its migrations. Everything blocks: async callers go
+//! Hides `SQLite`, its file, its lock and its migrations. Everything blocks: async callers go
 //! through `spawn_blocking`. Invariants: one daemon per folder; every change is one transaction
 //! that is on the disk when [`Store::apply`] returns; documents are compared and set; an effect
 //! is stored with the state that asked for it; nothing here reads a clock. Random bytes (ids,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// "crms" in the file's header: tells our file from anybody's SQLite.
+/// "crms" in the file's header: tells our file from anybody's.
 const APPLICATION_ID: i32 = 0x6372_6D73;
 
 impl Store {
@@ -39,19 +39,17 @@ impl Store {
         pragmas(&conn).map_err(sql)?;
         migrations::migrate(&mut conn, &path, found, steps)?;
         conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
-        let instance = instance(&conn).map_err(sql)?;
-        let instance = match instance {
-            Some(id) => id,
-            None => {
-                let id = registry::new_instance().map_err(|why| StoreError::Failed {
-                    what: "opening the store",
-                    path: path.clone(),
-                    why,
-                })?;
-                conn.execute("INSERT INTO meta (key, value) VALUES ('instance', ?1)", [&id[..]])
-                    .map_err(sql)?;
-                id
-            }
+        let instance = if let Some(id) = instance(&conn).map_err(sql)? {
+            id
+        } else {
+            let id = registry::new_instance().map_err(|why| StoreError::Failed {
+                what: "opening the store",
+                path: path.clone(),
+                why,
+            })?;
+            conn.execute("INSERT INTO meta (key, value) VALUES ('instance', ?1)", [&id[..]])
+                .map_err(sql)?;
+            id
         };
         let epoch = epoch::check(&mut conn, dir, &instance).map_err(sql)?;
         let inner = Inner {

@@ -173,7 +173,7 @@ fn pruning_keeps_what_it_should() {
     let runs = vec![run("b", 0, true), run("b", 100 * day, true)];
     let mails = vec![mail("sent"), mail("stuck")];
     let audit = vec![line(0), line(100 * day)];
-    store.apply(Change { runs, mails, audit, ..Change::default() }).unwrap();
+    store.apply(Change { mails, audit, runs, ..Change::default() }).unwrap();
     store.mail_sent(store.mails_due(at(0), 1).unwrap()[0].id, at(1)).unwrap();
     for minute in 0..120 {
         store.record_usage("d", at(minute * 60), 2, Some(10), Some(100)).unwrap();
@@ -367,4 +367,91 @@ fn a_folder_that_cannot_be_written_is_told() {
     let e = Store::open(&dir.path().join("state")).unwrap_err();
     assert!(matches!(e, StoreError::ReadOnly { .. }), "{e}");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_database_that_turns_read_only_is_told() {
+    let (_dir, store) = open();
+    store.with("t", |c| c.pragma_update(None, "query_only", "ON")).unwrap();
+    let change = || Change { docs: vec![doc("a", 0, "1")], ..Change::default() };
+    let e = store.apply(change()).unwrap_err();
+    assert!(matches!(e, StoreError::ReadOnly { .. }), "{e}");
+    store.with("t", |c| c.pragma_update(None, "query_only", "OFF")).unwrap();
+    store.apply(change()).unwrap();
+}
+
+const VICTIM: &str = "CRMSYNC_TEST_VICTIM_STATE";
+
+/// Not a test by itself: the process that the next test kills. It stores document, mail, due
+/// time and secret in one change, again and again, and says so after each.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn victim() {
+    use std::io::Write;
+    let Some(state) = std::env::var_os(VICTIM) else { return };
+    let store = Store::open(Path::new(&state)).unwrap();
+    let vault = vault::Vault::open(&store, None).unwrap();
+    let mut n = store.doc("connection", "a").unwrap().map_or(0, |(version, _)| version);
+    loop {
+        let secret = vault.put("a", "refresh_token", &(n + 1).to_string().into()).unwrap();
+        let change = Change {
+            docs: vec![doc("a", n, &n.to_string())],
+            due: vec![("a".into(), Some(at(i64::try_from(n + 1).unwrap())))],
+            mails: vec![mail(&n.to_string())],
+            secrets: vec![secret],
+            ..Change::default()
+        };
+        store.apply(change).unwrap();
+        n += 1;
+        let mut out = std::io::stdout();
+        writeln!(out, "stored {n}").and_then(|()| out.flush()).unwrap();
+    }
+}
+
+/// Killed at any moment: what was acknowledged is there, and nothing is there by half.
+#[test]
+fn kill_9_leaves_whole_changes() {
+    use secrecy::ExposeSecret;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let mut acknowledged = 0;
+    for round in 1..=12u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["store::tests::victim", "--exact", "--nocapture"])
+            .env(VICTIM, &state)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let goal = acknowledged + round % 4 + 1;
+        while acknowledged < goal {
+            let line = lines.next().unwrap().unwrap();
+            if let Some((_, n)) = line.split_once("stored ") {
+                acknowledged = n.parse().unwrap();
+            }
+        }
+        // Moments drawn over a change: a short spin of another length each round.
+        for _ in 0..round * 20_000 {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines.map_while(Result::ok) {
+            if let Some((_, n)) = line.split_once("stored ") {
+                acknowledged = n.parse().unwrap();
+            }
+        }
+        let store = Store::open(&state).unwrap();
+        let vault = vault::Vault::open(&store, None).unwrap();
+        let version = store.doc("connection", "a").unwrap().unwrap().0;
+        assert!(version == acknowledged || version == acknowledged + 1, "{version} {acknowledged}");
+        acknowledged = version;
+        assert_eq!(store.mails(u32::MAX).unwrap().len() as u64, version);
+        assert_eq!(store.next_due().unwrap(), Some(at(i64::try_from(version).unwrap())));
+        let secret = vault.get("a", "refresh_token").unwrap().unwrap();
+        assert_eq!(secret.expose_secret(), version.to_string());
+        assert!(!store.restored().unwrap(), "a crash is no restore");
+    }
 }

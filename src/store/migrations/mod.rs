@@ -1,6 +1,6 @@
 //! Numbered, frozen steps of the schema. A released step is never edited: a test holds its hash.
 //!
-//! The version is SQLite's `user_version`. Before any step the file is copied aside as
+//! The version is the file's `user_version`. Before any step the file is copied aside as
 //! `state.db.vN`; that copy stays until the next migration.
 
 use super::StoreError;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The steps; step `i` leads to version `i + 1`.
 pub(super) const STEPS: &[&str] = &[include_str!("0001_first.sql")];
 
-/// Version of an existing file, read without changing anything. SQLite itself would leave WAL and
+/// Version of an existing file, read without changing anything. `SQLite` itself would leave WAL and
 /// SHM files behind, so without a WAL the header is read (sqlite.org/fileformat2.html, 1.3:
 /// `user_version` is the big-endian number at byte 60).
 pub(super) fn version(path: &Path) -> Result<u32, StoreError> {

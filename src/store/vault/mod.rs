@@ -6,96 +6,29 @@
 //! makes a [`SecretWrite`] that goes into a [`super::Change`] with the state it belongs to; a
 //! generation is never used twice; without its key sealed data is left alone.
 
+mod error;
 mod init;
 mod key;
+mod rows;
 mod seal;
 
 #[cfg(test)]
 mod tests;
 
+pub use error::VaultError;
 pub use init::{KeyStatus, key_status, move_key, systemd_steps};
 pub use key::KeyPlace;
+pub use rows::SecretWrite;
+pub(super) use rows::write;
 
-use super::{Store, StoreError, signed, unsigned};
-use key::MasterKey;
-use rusqlite::{OptionalExtension, Transaction, params};
+use super::{Store, StoreError, unsigned};
+use rows::{Op, check_key, check_row, sealed_count};
+use rusqlite::OptionalExtension;
 use seal::{Key, Place};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Why a secret could not be sealed or opened.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// Secrets are sealed, but there is no key. Degraded: nothing is deleted, no new key is made.
-    #[error(
-        "opening the vault: secrets are sealed, but the master key is missing (looked for the credential crmsync.master and {})\n\
-         hint: put the key back and restart; if it is lost, `crmsync key status` says what to do",
-        path.display()
-    )]
-    KeyMissing {
-        /// The key file's place in the state folder.
-        path: PathBuf,
-    },
-    /// There is a key, but secrets were sealed with another.
-    #[error(
-        "opening the vault: the key in {} (id {found:08x}) is not the one that sealed the secrets (id {expected:08x})\n\
-         hint: put the right key there and restart",
-        path.display()
-    )]
-    WrongKey {
-        /// Where the key was found.
-        path: PathBuf,
-        /// Id of the key that is needed.
-        expected: u32,
-        /// Id of the key that is there.
-        found: u32,
-    },
-    /// The key file is refused.
-    #[error("using the key file {}: {why}\nhint: it must be a regular file of the daemon's user or root, mode 0600", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The secret does not open: damaged, or put there from elsewhere.
-    #[error(
-        "opening secret `{name}` of connection {connection}: it does not open: damaged, or moved there from elsewhere\n\
-         hint: authorize the connection again"
-    )]
-    DoesNotOpen {
-        /// Connection id.
-        connection: String,
-        /// Name of the secret.
-        name: String,
-    },
-    /// An older version of the secret was put back into the database.
-    #[error(
-        "opening secret `{name}` of connection {connection}: it is older than the last one written (generation {found} after {expected})\n\
-         hint: somebody changed the database; authorize the connection again"
-    )]
-    Older {
-        /// Connection id.
-        connection: String,
-        /// Name of the secret.
-        name: String,
-        /// Generation in the database.
-        found: u64,
-        /// Generation that was reached.
-        expected: u64,
-    },
-    /// The kernel gave no random bytes, or the cipher refused: nothing was sealed.
-    #[error("sealing secret `{name}`: the system gave no random bytes")]
-    NotSealed {
-        /// Name of the secret.
-        name: String,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// The open vault; clones share it.
 #[derive(Clone)]
@@ -118,41 +51,6 @@ struct Chain {
     wrapped: Vec<u8>,
     /// Last generation given away, stored or not.
     generation: u64,
-}
-
-/// A secret to write or remove, already sealed. Goes into `Change::secrets`.
-#[derive(Clone)]
-pub struct SecretWrite {
-    connection: String,
-    name: String,
-    op: Op,
-}
-
-#[derive(Clone)]
-enum Op {
-    Put { generation: u64, blob: Vec<u8>, dek_id: u32, wrapped: Vec<u8> },
-    Remove,
-}
-
-impl SecretWrite {
-    /// The generation this write will have; `None` when it removes.
-    pub fn generation(&self) -> Option<u64> {
-        match &self.op {
-            Op::Put { generation, .. } => Some(*generation),
-            Op::Remove => None,
-        }
-    }
-
-    pub(super) fn describe(&self) -> String {
-        format!("{}/{}", self.connection, self.name)
-    }
-}
-
-impl std::fmt::Debug for SecretWrite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let op = if matches!(self.op, Op::Put { .. }) { "put" } else { "remove" };
-        write!(f, "SecretWrite({op} {})", self.describe())
-    }
 }
 
 impl std::fmt::Debug for Vault {
@@ -346,83 +244,4 @@ impl Vault {
 
 fn dek_place<'a>(instance: &'a [u8; 16], connection: &'a str, dek_id: u32) -> Place<'a> {
     Place { instance, table: "dek", row: connection, column: "", generation: dek_id.into() }
-}
-
-fn sealed_count(store: &Store) -> Result<u64, StoreError> {
-    store.with("counting secrets", |c| {
-        c.query_row("SELECT count(*) FROM secret", [], |r| Ok(unsigned(r.get(0)?)))
-    })
-}
-
-/// Compares the key with the check value in the store. While nothing is sealed any key is taken,
-/// and what was wrapped by another goes.
-fn check_key(store: &Store, master: &MasterKey, sealed: bool) -> Result<(), VaultError> {
-    use subtle::ConstantTimeEq;
-    let value = seal::key_check(&master.key, &store.instance_id())
-        .ok_or_else(|| VaultError::NotSealed { name: "key check".into() })?;
-    let known = check_row(store)?;
-    match known {
-        Some((id, known)) if known.ct_eq(&value).into() && id == master.id => Ok(()),
-        Some((expected, _)) if sealed => Err(VaultError::WrongKey {
-            path: master.place.path().to_owned(),
-            expected,
-            found: master.id,
-        }),
-        Some(_) | None => {
-            let mut row = master.id.to_be_bytes().to_vec();
-            row.extend_from_slice(&value);
-            Ok(store.with("storing the key check", |c| {
-                c.execute("DELETE FROM dek", [])?;
-                c.execute(
-                    "INSERT OR REPLACE INTO meta (key, value) VALUES ('key_check', ?1)",
-                    [row],
-                )
-                .map(drop)
-            })?)
-        }
-    }
-}
-
-/// Id and check value of the key that sealed what is sealed.
-fn check_row(store: &Store) -> Result<Option<(u32, Vec<u8>)>, StoreError> {
-    let row: Option<Vec<u8>> = store.with("reading the key check", |c| {
-        c.query_row("SELECT value FROM meta WHERE key = 'key_check'", [], |r| r.get(0)).optional()
-    })?;
-    Ok(row.and_then(|row| {
-        let (id, value) = row.split_at_checked(4)?;
-        Some((u32::from_be_bytes(id.try_into().ok()?), value.to_vec()))
-    }))
-}
-
-/// Applies a write inside the change's transaction. `false`: a newer one was stored meanwhile.
-pub(super) fn write(tx: &Transaction<'_>, write: &SecretWrite) -> rusqlite::Result<bool> {
-    match &write.op {
-        Op::Remove => {
-            tx.prepare_cached("DELETE FROM secret WHERE connection = ?1 AND name = ?2")?
-                .execute([&write.connection, &write.name])?;
-            Ok(true)
-        }
-        Op::Put { generation, blob, dek_id, wrapped } => {
-            let generation = signed(*generation);
-            let same_key = tx
-                .prepare_cached(
-                    "INSERT INTO dek (connection, dek_id, generation, wrapped)
-                     VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (connection) DO UPDATE SET
-                       generation = max(generation, excluded.generation)
-                     WHERE dek_id = excluded.dek_id",
-                )?
-                .execute(params![write.connection, dek_id, generation, wrapped])?;
-            let newer = tx
-                .prepare_cached(
-                    "INSERT INTO secret (connection, name, generation, blob)
-                     VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (connection, name) DO UPDATE SET
-                       generation = excluded.generation, blob = excluded.blob
-                     WHERE generation < excluded.generation",
-                )?
-                .execute(params![write.connection, write.name, generation, blob])?;
-            Ok(same_key > 0 && newer > 0)
-        }
-    }
 }

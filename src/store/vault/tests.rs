@@ -3,6 +3,7 @@ use crate::store::{Change, Doc};
 use base64::Engine;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 const CANARY: &str = "CANARY-fQ9zW3kLm7TxVb2R";
@@ -161,9 +162,9 @@ fn an_older_database_put_back_is_told_and_settled() {
     assert_eq!(put(&store, &vault, "c1", "refresh_token", "again"), 3, "never 2 again");
     store.settle_restored().unwrap();
     drop((store, vault));
-    let (store, _vault) = lab.open();
-    assert!(!store.restored().unwrap());
-    drop((store, _vault));
+    let opened = lab.open();
+    assert!(!opened.0.restored().unwrap());
+    drop(opened);
     fs::remove_file(lab.state().join("epoch")).unwrap();
     assert!(lab.open().0.restored().unwrap(), "sealed secrets without their epoch file");
 }
@@ -300,10 +301,10 @@ fn a_secret_is_nowhere_in_clear() {
     let lab = Lab::new();
     let (store, vault) = lab.open();
     let write = vault.put("c1", "refresh_token", &CANARY.into()).unwrap();
-    let mut printed = format!("{write:?} {vault:?} {store:?}");
+    let before = format!("{write:?} {vault:?} {store:?}");
     store.apply(Change { secrets: vec![write], ..Change::default() }).unwrap();
-    printed += &format!("{:?}", vault.get("c1", "refresh_token").unwrap());
-    printed += &format!("{:?}", key_status(&store, None).unwrap());
+    let opened = vault.get("c1", "refresh_token").unwrap();
+    let printed = format!("{before} {opened:?} {:?}", key_status(&store, None).unwrap());
     let key_text = fs::read_to_string(store.dir().join("master.key")).unwrap();
     let key = key_text.split(':').nth(2).unwrap().to_owned();
     for i in 0..20 {
