@@ -21,6 +21,13 @@ impl Env {
         Instant::now()
     }
 
+    /// Random bytes for states and verifiers, from the kernel.
+    pub fn secret_bytes(self) -> Result<[u8; 48], std::io::Error> {
+        let mut bytes = [0; 48];
+        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+        Ok(bytes)
+    }
+
     /// 64 random bits.
     pub fn random(self) -> u64 {
         getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))

@@ -279,7 +279,8 @@ impl Holder {
 
     async fn refresh(&self, slot: &mut Slot) -> Result<Session, SessionError> {
         let vault = self.vault.open().map_err(|e| Fault::Misconfigured { what: e.to_string() })?;
-        let sealed = |e: crate::store::vault::VaultError| Fault::Misconfigured { what: e.to_string() };
+        let sealed =
+            |e: crate::store::vault::VaultError| Fault::Misconfigured { what: e.to_string() };
         let Some(token) = vault.get(&self.id, REFRESH_TOKEN).map_err(sealed)? else {
             return Err(self.never("grant"));
         };
@@ -288,10 +289,8 @@ impl Holder {
         let app = self.app()?;
         let (facts, _) = self.facts()?;
         // A row of before: we died, or heard nothing, after an earlier request had left.
-        let unanswered = self
-            .store
-            .refresh_in_flight(&self.id)?
-            .is_some_and(|row| row.generation == generation);
+        let unanswered =
+            self.store.refresh_in_flight(&self.id)?.is_some_and(|row| row.generation == generation);
         let row = RefreshInFlight { generation, started: self.env.now() };
         self.mark(Some(row))?;
         let may_rotate = facts.rotates != Some(false);
@@ -352,8 +351,7 @@ impl Holder {
     }
 
     fn save_used(&self, first: bool) -> Result<(), StoreError> {
-        let mut change =
-            Change { refresh: vec![(self.id.clone(), None)], ..Change::default() };
+        let mut change = Change { refresh: vec![(self.id.clone(), None)], ..Change::default() };
         let (mut facts, version) = self.facts()?;
         let now = self.env.now();
         // The time of use is only wanted by the day: no need to write it at each refresh.
@@ -379,8 +377,7 @@ impl Holder {
         }
         let (found, server_time) = self.identify(toll).await?;
         let pinned_org = self.settings().org_id.clone();
-        let verdict =
-            reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
+        let verdict = reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
         if let Some(reason) = verdict.reason() {
             let text = format!("{} of {} answers", found.username, found.org_id);
             return Err(Fault::NeedsAuthorization { reason, text }.into());
@@ -464,10 +461,9 @@ impl From<Fault> for SessionOrHeld {
 /// A refusal after an unanswered refresh has a reason of its own: we may have lost the new token.
 fn lost_or(fault: Fault, unanswered: bool) -> Fault {
     match fault {
-        Fault::NeedsAuthorization {
-            reason: Reason::GrantRevoked | Reason::GrantExpired,
-            text,
-        } if unanswered => {
+        Fault::NeedsAuthorization { reason: Reason::GrantRevoked | Reason::GrantExpired, text }
+            if unanswered =>
+        {
             Fault::NeedsAuthorization { reason: Reason::GrantLostWhileRotating, text }
         }
         other => other,

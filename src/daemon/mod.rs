@@ -1,6 +1,17 @@
 //! The daemon: start-up, supervision, reload, shut-down.
+//!
+//! The only place that wires everything together; the decisions are in the core, the doing in
+//! the other modules.
 
+pub mod actor;
 pub mod bell;
+pub mod clock;
+pub mod copy;
 pub mod env;
+pub mod grant;
 pub mod logs;
+pub mod shared;
 pub mod systemd;
+pub mod toll;
+pub mod vault;
+pub mod work;

@@ -7,20 +7,21 @@
 
 mod effects;
 mod grants;
+mod letters;
 mod runs;
-mod view;
+pub mod view;
 
 use super::copy::Copy;
 use super::grant::Holder;
 use super::shared::Shared;
 use super::toll::Gate;
 use super::work::{ObjectSummary, Report};
-use crate::provider::http::Http;
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
     ReauthorizeRequest, Refusal, RefusalCode, RequestLine, RunLine, SyncRequest,
 };
 use crate::provider::Provider;
+use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
@@ -313,7 +314,8 @@ impl Actor {
             Some(quota::Change::Held { next_probe, .. }) => Some(next_probe),
             Some(quota::Change::Freed) | None => None,
         });
-        let probe_of_hold = held.filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }));
+        let probe_of_hold =
+            held.filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }));
         let at = [
             connection::next_wake(&self.state, now, &rules),
             self.notices.next_wake(now, &self.shared.notice_rules()),

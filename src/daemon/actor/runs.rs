@@ -37,7 +37,10 @@ impl Actor {
                 let at = schedule::catch_up(due, self.shared.started, seed);
                 self.next_due = Some(at);
                 if at != due {
-                    self.take(&[], Change { due: due_row(&self.id, Some(at)), ..Change::default() });
+                    self.take(
+                        &[],
+                        Change { due: due_row(&self.id, Some(at)), ..Change::default() },
+                    );
                 }
             }
             None => self.reschedule(Change::default()),
@@ -79,10 +82,13 @@ impl Actor {
         let toll = match self.toll(despite_quota.then_some(Exempt::DespiteQuota)) {
             Ok(toll) => toll,
             Err(error) => {
-                self.take(&[Event::RunFinished {
-                    id: String::new(),
-                    result: RunResult::Failed(Fault::passing(error.to_string())),
-                }], Change::default());
+                self.take(
+                    &[Event::RunFinished {
+                        id: String::new(),
+                        result: RunResult::Failed(Fault::passing(error.to_string())),
+                    }],
+                    Change::default(),
+                );
                 return;
             }
         };
@@ -123,7 +129,8 @@ impl Actor {
             started: now,
             cause: self.cause,
         });
-        let (own, workers, id) = (self.own.clone(), Arc::clone(&self.shared.workers), run_id.clone());
+        let (own, workers, id) =
+            (self.own.clone(), Arc::clone(&self.shared.workers), run_id.clone());
         tokio::spawn(async move {
             let permit = tokio::select! {
                 permit = workers.acquire_owned() => permit.ok(),
@@ -135,10 +142,8 @@ impl Actor {
             let report = report.unwrap_or_else(|e| Report::died(&e.to_string()));
             let _ = own.send(Message::RunOver(id, Box::new(report)));
         });
-        self.shared.tell(Told::RunStarted {
-            connection: self.name.to_string(),
-            run: run_id.clone(),
-        });
+        self.shared
+            .tell(Told::RunStarted { connection: self.name.to_string(), run: run_id.clone() });
         self.take(&[Event::RunStarted { id: run_id, phase }], Change::default());
     }
 
@@ -214,7 +219,8 @@ impl Actor {
         }
         let summary = report.objects.clone().unwrap_or_else(|| self.summary.clone());
         let caught_up_to = sync::caught_up(summary.iter().map(|o| &o.state));
-        let loading = summary.is_empty() || summary.iter().any(|o| !o.state.gone && o.state.loading());
+        let loading =
+            summary.is_empty() || summary.iter().any(|o| !o.state.gone && o.state.loading());
         if report.objects.is_some() && summary != self.summary {
             extra.summary = Some(summary);
         }
@@ -321,8 +327,7 @@ impl Actor {
                     "{object} is no longer at the source, or our account may not see it; its rows stay"
                 ),
             };
-            let concern =
-                Concern::FieldRemoved { object: object.clone(), field: field.clone() };
+            let concern = Concern::FieldRemoved { object: object.clone(), field: field.clone() };
             extra.raise.push((concern, text));
         }
         let Some(objects) = &report.objects else { return };
@@ -411,7 +416,8 @@ impl Actor {
         &self,
         change: impl FnOnce(&mut Wishes),
     ) -> Result<(), crate::store::StoreError> {
-        let (version, mut wishes) = super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
+        let (version, mut wishes) =
+            super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
         change(&mut wishes);
         let doc = self.doc("wishes", version, &wishes);
         self.shared.store.apply(Change { docs: vec![doc], ..Change::default() })

@@ -263,8 +263,10 @@ impl Run {
                                 (false, settings::Deletes::Mark) => Absent::Mark,
                                 (false, settings::Deletes::Remove) => Absent::Remove,
                             },
-                            guard: (!hide && !approved)
-                                .then_some(Guard { max_percent: GUARD_PERCENT, max_rows: GUARD_ROWS }),
+                            guard: (!hide && !approved).then_some(Guard {
+                                max_percent: GUARD_PERCENT,
+                                max_rows: GUARD_ROWS,
+                            }),
                             at,
                         },
                         Consequence::Delete(ids) => Change::Deleted {
@@ -288,7 +290,9 @@ impl Run {
             let missing: u64 = applied.iter().map(|a| a.missing).sum();
             let gone: u64 = applied.iter().map(|a| a.deleted).sum();
             let verb = if hide { "hidden" } else { "deleted" };
-            self.say(format!("{object}: keys compared: {gone} {verb}, {missing} to fetch, {held} held"));
+            self.say(format!(
+                "{object}: keys compared: {gone} {verb}, {missing} to fetch, {held} held"
+            ));
             self.note_held(object, held).await?;
         }
         Ok(())

@@ -146,11 +146,8 @@ impl Run {
                 self.gone.insert((object.clone(), Some(field)));
             }
             let (table, wanted) = (schema.clone(), fields.clone());
-            let change: LayoutChange = self
-                .work
-                .copy
-                .with(move |replica| replica.lay_out(&table, &wanted, at))
-                .await?;
+            let change: LayoutChange =
+                self.work.copy.with(move |replica| replica.lay_out(&table, &wanted, at)).await?;
             for field in &change.gone {
                 self.gone.insert((object.clone(), Some(field.clone())));
             }
@@ -222,9 +219,7 @@ impl Run {
         let object = object.to_owned();
         self.work
             .copy
-            .with(move |replica| {
-                replica.write(&[Change::State { object: &object, state: &state }])
-            })
+            .with(move |replica| replica.write(&[Change::State { object: &object, state: &state }]))
             .await?;
         Ok(())
     }
