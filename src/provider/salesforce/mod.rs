@@ -13,6 +13,8 @@ mod pack;
 mod page;
 mod read;
 mod soql;
+#[cfg(test)]
+mod testing;
 
 use super::http::{Answer, DATA_LIMIT, Http, SMALL_LIMIT, SendError, check_url};
 use super::{Ctx, Failure, OAuthEndpoints, Provider, Session, Told};
