@@ -147,7 +147,7 @@ pub async fn exchange(
         .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
         .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.expose_secret().to_owned()))
         .set_redirect_uri(Cow::Owned(redirect))
-        .request_async(&|request| wire.send(request))
+        .request_async(&wire)
         .await;
     granted(provider, wire)
 }
@@ -163,8 +163,7 @@ pub async fn refresh(
     let client = client(&endpoints(provider)?, app).map_err(GrantError::NotSent)?;
     let token = RefreshToken::new(token.expose_secret().to_owned());
     let wire = Wire::new(http);
-    let _parsed =
-        client.exchange_refresh_token(&token).request_async(&|request| wire.send(request)).await;
+    let _parsed = client.exchange_refresh_token(&token).request_async(&wire).await;
     granted(provider, wire)
 }
 
@@ -176,8 +175,7 @@ pub async fn client_credentials(
 ) -> Result<Granted, GrantError> {
     let client = client(&endpoints(provider)?, app).map_err(GrantError::NotSent)?;
     let wire = Wire::new(http);
-    let _parsed =
-        client.exchange_client_credentials().request_async(&|request| wire.send(request)).await;
+    let _parsed = client.exchange_client_credentials().request_async(&wire).await;
     granted(provider, wire)
 }
 
@@ -234,6 +232,15 @@ struct Wire<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("kept aside")]
 struct Kept;
+
+impl<'c> oauth2::AsyncHttpClient<'c> for Wire<'_> {
+    type Error = Kept;
+    type Future = futures_util::future::BoxFuture<'c, Result<HttpResponse, Kept>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
 
 impl<'a> Wire<'a> {
     fn new(http: &'a Http) -> Self {

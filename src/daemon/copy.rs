@@ -14,6 +14,7 @@ pub struct Copy {
 
 struct Inner {
     path: PathBuf,
+    name: String,
     open: Mutex<Option<Replica>>,
 }
 
@@ -21,7 +22,9 @@ impl Copy {
     /// For the connection's file; nothing is touched yet.
     pub fn new(folder: &Path, connection: &str) -> Self {
         let path = folder.join(format!("{connection}.db"));
-        Self { inner: Arc::new(Inner { path, open: Mutex::new(None) }) }
+        Self {
+            inner: Arc::new(Inner { path, name: connection.to_owned(), open: Mutex::new(None) }),
+        }
     }
 
     /// Where it is.
@@ -55,7 +58,7 @@ impl Copy {
             let mut slot = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
             let replica = match slot.take() {
                 Some(replica) => slot.insert(replica),
-                None => slot.insert(Replica::open(&inner.path)?),
+                None => slot.insert(Replica::open(&inner.path, &inner.name)?),
             };
             work(replica)
         })

@@ -6,12 +6,17 @@
 pub mod actor;
 pub mod bell;
 pub mod clock;
+pub mod commands;
+pub mod configuration;
 pub mod copy;
 pub mod env;
 pub mod grant;
 pub mod logs;
+pub mod outbox;
 pub mod shared;
+pub mod supervisor;
 pub mod systemd;
+pub mod testing;
 pub mod toll;
 pub mod vault;
 pub mod work;

@@ -69,15 +69,13 @@ impl Actor {
             if first.concern == Concern::QuotaHeld && letter.conditions.len() == 1 {
                 return Kind::QuotaResume { facts, quota: self.quota_facts() };
             }
-            let was: Vec<&str> =
-                letter.conditions.iter().map(|c| c.text.lines().next().unwrap_or("")).collect();
             let how =
                 if first.concern == Concern::NeedsAuthorization && !self.modified_by.is_empty() {
                     format!("reauthorized by {}", self.modified_by)
                 } else {
                     "by itself".to_owned()
                 };
-            return Kind::Recovery { facts, was: was.join("; "), how };
+            return Kind::Recovery { facts, was: self.was(letter), how };
         }
         if letter.conditions.len() > 1 {
             let entries = letter
@@ -102,6 +100,17 @@ impl Actor {
             _ => None,
         };
         Kind::Problem { facts, what: self.what(first, state), said }
+    }
+
+    /// What had been wrong, as the recovery names it.
+    fn was(&self, letter: &Letter) -> What {
+        let mut titles: Vec<String> = Vec::new();
+        let mut texts: Vec<&str> = Vec::new();
+        for condition in &letter.conditions {
+            titles.push(condition.concern.to_string());
+            texts.push(&condition.text);
+        }
+        What::Notice { title: titles.join(", "), text: texts.join("; "), steps: Vec::new() }
     }
 
     fn what(&self, condition: &Condition, state: &Connection) -> What {
@@ -158,6 +167,7 @@ impl Actor {
             }),
             account: identity.map(|i| i.username),
             since,
+            request: self.request.as_ref().filter(|r| r.is_open()).map(|r| r.id.clone()),
             objects: self.settings.objects.keys().cloned().collect(),
             caught_up_to: state.caught_up_to,
         }
@@ -184,6 +194,7 @@ impl Actor {
             pause_at: q.pause_at,
             resume_below: q.resume_below,
             expected,
+            also: Vec::new(),
         }
     }
 }

@@ -62,6 +62,8 @@ pub enum Message {
     Status(oneshot::Sender<ConnectionStatus>),
     /// Everything for people.
     Detail(Box<Answer<ConnectionDetail>>),
+    /// With what the source can be asked.
+    Subject(Answer<super::testing::Subject>),
     /// `crmsync sync`.
     Sync(Caller, SyncRequest, Answer<RunLine>),
     /// `crmsync pause`.
@@ -279,6 +281,33 @@ impl Actor {
         Ok(())
     }
 
+    /// What `test` and `fields` ask the source with.
+    fn subject(&self) -> Result<super::testing::Subject, Refusal> {
+        let gate = match &self.gate {
+            Some(gate) => Arc::clone(gate),
+            None => self
+                .shared
+                .meters
+                .gate(&crmsync_core::domain::QuotaDomain(format!("unknown:{}", self.id)))
+                .map_err(|e| effects::refused("asking the source", &e))?,
+        };
+        // A rotating credential that was refused must not be shown again: it could end its family.
+        let spent = match &self.state.grant {
+            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+                Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
+            }
+            connection::Grant::Never => Some("never authorized".to_owned()),
+            _ => None,
+        };
+        Ok(super::testing::Subject {
+            name: self.name.to_string(),
+            holder: Arc::clone(&self.holder),
+            settings: Arc::clone(&self.settings),
+            gate,
+            spent,
+        })
+    }
+
     async fn live(mut self) {
         loop {
             let wake = self.wake_in();
@@ -367,6 +396,9 @@ impl Actor {
             }
             Message::Detail(answer) => {
                 let _ = answer.send(self.detail());
+            }
+            Message::Subject(answer) => {
+                let _ = answer.send(self.subject());
             }
             Message::Sync(by, request, answer) => self.sync(&by, request, answer),
             Message::Pause(by, request, answer) => self.pause(&by, request, answer),

@@ -5,7 +5,6 @@ use super::{Progress, Run, Stop};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode};
 use crmsync_core::config::settings;
-use crmsync_core::connection::StopWhy;
 use crmsync_core::domain::{Call, Delivered, Fault, Schema, Step, Task, TaskKind, Time};
 use crmsync_core::sync::{
     self, Consequence, GUARD_PERCENT, GUARD_ROWS, Object, Planned, Slot, Stage, Sweep,

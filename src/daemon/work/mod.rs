@@ -11,7 +11,7 @@ mod prelude;
 use super::clock::ServerClock;
 use super::copy::Copy;
 use super::env::Env;
-use super::grant::{Holder, SessionError};
+use super::grant::{Holder, SessionError, SessionOrHeld};
 use crate::provider::{Ctx, Failure, Provider, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Store, StoreError};
@@ -197,6 +197,16 @@ impl From<SessionError> for Stop {
     }
 }
 
+impl From<SessionOrHeld> for Stop {
+    fn from(e: SessionOrHeld) -> Self {
+        match e {
+            SessionOrHeld::Held => Self::Quota,
+            SessionOrHeld::Fault(fault) => Self::Fault(fault),
+            SessionOrHeld::Store(e) => Self::Store(e),
+        }
+    }
+}
+
 /// A run under way.
 struct Run {
     work: Work,
@@ -346,7 +356,7 @@ impl Run {
                     .map(|(name, state)| {
                         let counts = replica.counts(&name)?;
                         Ok(ObjectSummary {
-                            table: replica.table(&name)?.unwrap_or_default(),
+                            table: replica.table_name(&name).unwrap_or_default().to_owned(),
                             odd: replica.odd_count(&name)?,
                             live: counts.live,
                             deleted: counts.deleted,

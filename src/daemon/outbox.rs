@@ -1,0 +1,117 @@
+//! Sends stored mails, oldest first, until the server has taken them.
+//!
+//! Invariant: what is sent is what was stored, byte for byte, however often; a mail is only given
+//! up when its receiver is refused for good, and then `status` says so.
+
+use super::shared::Shared;
+use crate::mail::{self, SendError};
+use crate::store::vault::VaultError;
+use crmsync_core::config::settings::{SecretRef, Smtp};
+use crmsync_core::domain::Time;
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Vault name of the mail server's password: it belongs to no connection.
+pub const SMTP_PASSWORD: &str = "smtp_password";
+/// Whose secret that is.
+pub const DAEMON: &str = "daemon";
+
+/// Runs until `stop`.
+pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let wait = send_due(&shared, &stop).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shared.outbox.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn send_due(shared: &Shared, stop: &CancellationToken) -> Duration {
+    let notify = shared.notify();
+    let least = Duration::from_secs(1);
+    let most = Duration::from_secs(3600);
+    let Some(smtp) = &notify.smtp else { return most };
+    let now = shared.env.now();
+    let due = match tokio::task::block_in_place(|| shared.store.mails_due(now, 100)) {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::error!(%error, "the outbox could not be read");
+            return Duration::from_secs(30);
+        }
+    };
+    for queued in due {
+        if stop.is_cancelled() {
+            return least;
+        }
+        let password = match password(shared, smtp) {
+            Ok(password) => password,
+            Err(why) => {
+                retry(shared, queued.id, queued.attempts, &why, now);
+                continue;
+            }
+        };
+        let (to, id) = (queued.mail.to.clone(), queued.mail.message_id.clone());
+        match mail::send(smtp, password.as_ref(), &queued.mail).await {
+            Ok(()) => {
+                tracing::info!(to = %to, message_id = %id, subject = %queued.mail.subject, "mail sent");
+                store(shared.store.mail_sent(queued.id, shared.env.now()));
+            }
+            Err(error) if error.retry() => {
+                retry(shared, queued.id, queued.attempts, &error.to_string(), now);
+            }
+            Err(error) => give_up(shared, queued.id, &to, &error),
+        }
+    }
+    let next = shared.store.mail_next_due().ok().flatten();
+    next.map_or(most, |at| until(at, shared.env.now()).clamp(least, most))
+}
+
+fn until(at: Time, now: Time) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+fn retry(shared: &Shared, id: i64, attempts: u32, why: &str, now: Time) {
+    tracing::warn!(error = %why, "a mail could not be sent; it is tried again");
+    // 10 s, doubling to 30 min.
+    let seconds = 10i64.saturating_mul(1 << attempts.min(8)).min(1800);
+    let at = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    store(shared.store.mail_retry(id, why, at));
+}
+
+fn give_up(shared: &Shared, id: i64, to: &str, error: &SendError) {
+    tracing::error!(to = %to, %error, "the mail server refuses this receiver; nobody was told");
+    store(shared.store.mail_failed(id, &error.to_string(), shared.env.now()));
+}
+
+fn store(done: Result<(), crate::store::StoreError>) {
+    if let Err(error) = done {
+        // The mail stays queued: it is sent once more, with the same Message-ID.
+        tracing::error!(%error, "the outbox could not be written");
+    }
+}
+
+/// The mail server's password: from a file, a credential, or the vault.
+pub fn password(shared: &Shared, smtp: &Smtp) -> Result<Option<SecretString>, String> {
+    let read = |path: std::path::PathBuf| {
+        std::fs::read_to_string(&path)
+            .map(|t| Some(SecretString::from(t.trim_end_matches(['\r', '\n']).to_owned())))
+            .map_err(|e| format!("reading the mail password from {}: {e}", path.display()))
+    };
+    match &smtp.password {
+        Some(SecretRef::File(path)) => read(path.clone()),
+        Some(SecretRef::Credential(name)) => {
+            let folder = super::env::variable("CREDENTIALS_DIRECTORY").unwrap_or_default();
+            read(std::path::Path::new(&folder).join(name))
+        }
+        None if smtp.username.is_none() => Ok(None),
+        None => {
+            let vault = shared.vault.open().map_err(|e: VaultError| e.to_string())?;
+            vault.get(DAEMON, SMTP_PASSWORD).map_err(|e| e.to_string())
+        }
+    }
+}
