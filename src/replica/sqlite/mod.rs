@@ -133,6 +133,12 @@ impl Replica {
         open::close(self.connection).map_err(|e| e.at(&path, "closing the replica"))
     }
 
+    /// For tests that narrow limits no file system would narrow on demand.
+    #[cfg(test)]
+    pub(in crate::replica) fn raw(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Runs `f` between the owner's check and the commit.
     fn transact<T>(&mut self, f: impl FnOnce(&mut Work<'_>) -> Result<T, Fail>) -> Result<T, Fail> {
         let Some(owner) = &self.owner else {
