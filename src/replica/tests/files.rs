@@ -14,33 +14,64 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-#[test]
-fn a_closed_file_can_be_read_without_write_permission() {
-    let mut bed = Bed::account();
-    bed.rows(&["Id", "Name"], &batch(&[[Some("1"), Some("ü")]]), AT);
-    assert_eq!(mode(&bed.path), 0o640);
-    assert!(bed.path.with_extension("db-wal").exists());
-    let Bed { replica, path, _dir } = bed;
-    replica.close().unwrap();
+/// What a user with no write permission, neither to the file nor to its folder, gets to read.
+fn read_without_rights(path: &Path) -> Option<String> {
     let folder = path.parent().unwrap();
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "only the file itself is left");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    for file in &files {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o444)).unwrap();
+    }
     fs::set_permissions(folder, fs::Permissions::from_mode(0o555)).unwrap();
-    let sql = "SELECT id, name FROM account; PRAGMA journal_mode; PRAGMA integrity_check;";
     let mut reader = Command::new("sqlite3");
-    reader.arg(&path).arg(sql);
+    reader.arg(path).arg("SELECT id, name FROM account; PRAGMA journal_mode; PRAGMA quick_check;");
     if rustix::process::geteuid().is_root() {
         // Root's rights would prove nothing.
         reader.uid(65534).gid(65534);
     }
-    match reader.output() {
+    let out = reader.output();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    for file in &files {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    match out {
         Ok(out) => {
             let said = String::from_utf8_lossy(&out.stdout);
-            assert_eq!(said, "1|ü\ndelete\nok\n", "{}", String::from_utf8_lossy(&out.stderr));
+            Some(format!("{said}{}", String::from_utf8_lossy(&out.stderr)))
         }
-        Err(e) => eprintln!("NOT TESTED: no reader without rights, sqlite3 cannot be run: {e}"),
+        Err(e) => {
+            eprintln!("NOT TESTED: no reader without rights, sqlite3 cannot be run: {e}");
+            None
+        }
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_file_can_be_read_without_write_permission_open_and_closed() {
+    let mut bed = Bed::account();
+    bed.rows(&["Id", "Name"], &batch(&[[Some("1"), Some("ü")]]), AT);
+    for file in ["sf.db", "sf.db-wal", "sf.db-shm"] {
+        assert_eq!(mode(&bed.path.with_file_name(file)), 0o640, "{file}");
+    }
+    if let Some(said) = read_without_rights(&bed.path) {
+        assert_eq!(said, "1|ü\nwal\nok\n");
+    }
+    let Bed { replica, path, dir: _ } = bed;
+    replica.close().unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "the file alone is left");
+    if let Some(said) = read_without_rights(&path) {
+        assert_eq!(said, "1|ü\ndelete\nok\n");
+    }
+}
+
+#[test]
+fn a_file_moved_away_while_open_swallows_nothing() {
+    let mut bed = Bed::account();
+    let state = [Change::State { object: "Account", state: "{}" }];
+    fs::rename(&bed.path, bed.path.with_extension("old")).unwrap();
+    assert!(matches!(bed.replica.write(&state), Err(ReplicaError::Unavailable { .. })));
+    let other = Replica::open(&bed.path, "sf").unwrap();
+    assert!(matches!(bed.replica.write(&state), Err(ReplicaError::Unavailable { .. })));
+    assert!(other.objects().is_empty());
 }
 
 #[test]
@@ -49,7 +80,7 @@ fn an_existing_file_is_adopted_with_its_states_and_its_mode() {
     bed.write(Change::State { object: "Account", state: r#"{"cursor":1}"# });
     assert_eq!(bed.write(Change::State { object: "Account", state: r#"{"cursor":2}"# }).changed, 1);
     assert_eq!(bed.write(Change::State { object: "Account", state: r#"{"cursor":2}"# }).changed, 0);
-    let Bed { replica, path, _dir } = bed;
+    let Bed { replica, path, dir: _ } = bed;
     replica.close().unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
     let mut replica = Replica::open(&path, "sf").unwrap();
@@ -179,7 +210,7 @@ fn a_reader_does_not_keep_the_file_from_being_closed() {
     bed.rows(&["Id"], &keys(&["1"]), AT);
     let reader = Connection::open(&bed.path).unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM account").unwrap();
-    let Bed { replica, path, _dir } = bed;
+    let Bed { replica, path, dir: _ } = bed;
     replica.close().unwrap();
     drop(reader);
     Replica::open(&path, "sf").unwrap().close().unwrap();

@@ -29,7 +29,8 @@ pub(super) const KINDS: [(&str, FieldType); 10] = [
 pub(super) struct Bed {
     pub(super) replica: Replica,
     pub(super) path: PathBuf,
-    _dir: tempfile::TempDir,
+    /// Lives as long as the file is needed.
+    pub(super) dir: tempfile::TempDir,
 }
 
 pub(super) fn owner() -> Owner {
@@ -99,7 +100,7 @@ pub(super) fn bed() -> Bed {
     let path = dir.path().join("sf.db");
     let mut replica = Replica::open(&path, "sf").expect("open");
     replica.claim(&owner()).expect("claim");
-    Bed { replica, path, _dir: dir }
+    Bed { replica, path, dir }
 }
 
 impl Bed {

@@ -67,11 +67,11 @@ fn above_the_guard_nothing_changes_until_it_is_released() {
     }
     assert_eq!(bed.dump("account"), before);
     // A restart keeps the sweep open.
-    let Bed { replica, path, _dir } = bed;
+    let Bed { replica, path, dir } = bed;
     drop(replica);
     let mut replica = Replica::open(&path, "sf").unwrap();
     replica.claim(&owner()).unwrap();
-    let mut bed = Bed { replica, path, _dir };
+    let mut bed = Bed { replica, path, dir };
     let done = end(&mut bed, Absent::Remove, Some(Guard { max_percent: 11, max_rows: 11 }));
     assert_eq!((done.held, done.deleted), (0, 11));
     assert_eq!(bed.replica.counts("Account").unwrap(), Counts { live: 89, ..Counts::default() });

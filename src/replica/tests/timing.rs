@@ -30,7 +30,10 @@ fn pages(shuffled: bool) -> Vec<Batch> {
                         FieldType::DateTime => b.set(i, "2024-02-29T23:59:59.000+0000"),
                         FieldType::Boolean => b.set(i, "false"),
                         FieldType::Integer => b.set(i, &format!("{n}")),
-                        _ => b.set(i, &format!("text {i} of {n}")),
+                        FieldType::Text
+                        | FieldType::Date
+                        | FieldType::TimeOfDay
+                        | FieldType::Json => b.set(i, &format!("text {i} of {n}")),
                     }
                 }
             }
@@ -83,7 +86,7 @@ fn two_hundred_thousand_by_thirty() {
         });
         eprintln!("sweep of {} keys, {} absent: {:?}", done.rows, done.deleted, begin.elapsed());
         let begin = std::time::Instant::now();
-        let Bed { replica, path, _dir } = bed;
+        let Bed { replica, path, dir: _ } = bed;
         replica.close().unwrap();
         let size = std::fs::metadata(&path).unwrap().len() / 1_000_000;
         eprintln!("close: {:?}, {size} MB", begin.elapsed());
