@@ -8,6 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+/// The daemon opens a replica in one thread and may work it in another.
+const _: fn() = || {
+    fn send<T: Send>() {}
+    send::<Replica>();
+};
+
 const AT: &str = "2024-05-01T10:00:00Z";
 
 fn mode(path: &Path) -> u32 {

@@ -4,6 +4,7 @@ mod files;
 mod kills;
 mod layouts;
 mod merging;
+mod model;
 mod sweeps;
 mod timing;
 
