@@ -222,3 +222,73 @@ fn a_reader_does_not_keep_the_file_from_being_closed() {
     Replica::open(&path, "sf").unwrap().close().unwrap();
     assert_eq!(query(&path, "PRAGMA journal_mode"), [[text("delete")]]);
 }
+
+/// Unmounts when the test ends, however it ends.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_really_full_file_system_is_told_and_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("small");
+    fs::create_dir(&folder).unwrap();
+    let mount =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "small"]).arg(&folder).output();
+    if !mount.is_ok_and(|out| out.status.success()) {
+        eprintln!("NOT TESTED: a full file system, because none can be mounted here");
+        return;
+    }
+    let _mounted = Mounted(folder.clone());
+    let path = folder.join("sf.db");
+    let mut replica = Replica::open(&path, "sf").unwrap();
+    replica.claim(&owner()).unwrap();
+    replica.lay_out(&schema("Account", &KINDS), &names(&KINDS), t(AT)).unwrap();
+    let fields = strings(&["Id", "Name"]);
+    let long = "x".repeat(2000);
+    let write = |replica: &mut Replica, n: u64| {
+        let ids: Vec<String> = (0..20).map(|i| format!("{n}-{i}")).collect();
+        let rows: Vec<_> = ids.iter().map(|id| [Some(id.as_str()), Some(long.as_str())]).collect();
+        let (batch, state) = (batch(&rows), n.to_string());
+        let rows = Change::Rows {
+            object: "Account",
+            fields: &fields,
+            batch: &batch,
+            mode: Mode::Upsert,
+            at: t(AT),
+        };
+        replica.write(&[rows, Change::State { object: "Account", state: &state }]).map(|_| ())
+    };
+    let mut written = 0;
+    let full = loop {
+        match write(&mut replica, written + 1) {
+            Ok(()) => written += 1,
+            Err(e) => break e,
+        }
+        assert!(written < 100, "1 MB was never full");
+    };
+    assert!(matches!(full, ReplicaError::DiskFull { .. }), "{full}");
+    for _ in 0..3 {
+        assert!(matches!(write(&mut replica, written + 1), Err(ReplicaError::DiskFull { .. })));
+    }
+    assert_eq!(replica.states().unwrap()["Account"], written.to_string());
+    assert_eq!(replica.counts("Account").unwrap().live, written * 20);
+    // A new connection on the full disk sees the same or says why not; it never panics.
+    let refused = Replica::open(&folder.join("other.db"), "x").err();
+    assert!(
+        matches!(
+            refused,
+            None | Some(ReplicaError::DiskFull { .. } | ReplicaError::Unavailable { .. })
+        ),
+        "{refused:?}"
+    );
+    let more = Command::new("mount").args(["-o", "remount,size=8m"]).arg(&folder).status().unwrap();
+    assert!(more.success());
+    write(&mut replica, written + 1).unwrap();
+    assert_eq!(replica.counts("Account").unwrap().live, (written + 1) * 20);
+    replica.close().unwrap();
+}
