@@ -1,7 +1,7 @@
 //! Names of tables and columns from the source's names.
 //!
 //! Hides the rules: lower case, everything outside `[a-z0-9_]` is `_`, at most [`MAX`] bytes (the
-//! limit of PostgreSQL), and a suffix from the original name where two would be one. Invariant:
+//! limit of `PostgreSQL`), and a suffix from the original name where two would be one. Invariant:
 //! the same original gets the same suffix everywhere; names once given are kept by the layout.
 
 use std::collections::BTreeSet;

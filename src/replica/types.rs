@@ -157,7 +157,8 @@ pub struct Applied {
     pub changed: u64,
     /// Of these, new ones.
     pub inserted: u64,
-    /// Of these, ones that became deleted (or, by a sweep, hidden), or were removed.
+    /// Of these, ones that became deleted (or, by a sweep, hidden), or were removed. For `Rows`
+    /// those that the deletion flag says are deleted.
     pub deleted: u64,
     /// `SweepEnd`: absent rows that the guard holds; nothing was changed then.
     pub held: u64,

@@ -89,7 +89,7 @@ pub fn stamp(at: Time) -> Short {
         .unwrap_or_else(|| Short::new(b"0001-01-01T00:00:00.000Z"))
 }
 
-/// NUL ends a text for many readers of SQLite and is refused by PostgreSQL.
+/// NUL ends a text for many readers of `SQLite` and is refused by `PostgreSQL`.
 fn plain_text(text: &str) -> (Cell<'_>, Option<&'static str>) {
     if text.as_bytes().contains(&0) {
         (Cell::Owned(text.replace('\0', "")), Some("NUL characters were left out"))

@@ -102,8 +102,7 @@ pub(super) fn key_kind(kind: FieldType) -> FieldType {
 /// A key as it stands in its column; `None` if it cannot be one.
 pub(super) fn key_cell(kind: FieldType, text: &str) -> Option<Cell<'_>> {
     match value::convert(key_kind(kind), text) {
-        (Cell::Null, _) | (_, Some(_)) => None,
-        (Cell::Text(""), None) => None,
+        (Cell::Null | Cell::Text(""), _) | (_, Some(_)) => None,
         (cell, None) => Some(cell),
     }
 }

@@ -32,10 +32,12 @@ fn map(error: &rusqlite::Error, path: &Path, doing: &str) -> ReplicaError {
     let code = error.sqlite_error();
     let extended = code.map(|c| c.extended_code);
     // An SQL text has no values in it, but it is long: the database's message alone is said.
-    let cause = match error {
-        rusqlite::Error::SqlInputError { msg, .. }
-        | rusqlite::Error::SqliteFailure(_, Some(msg)) => msg.clone(),
-        other => other.to_string(),
+    let cause = if let rusqlite::Error::SqlInputError { msg, .. }
+    | rusqlite::Error::SqliteFailure(_, Some(msg)) = error
+    {
+        msg.clone()
+    } else {
+        error.to_string()
     };
     let unavailable = |hint: &str| ReplicaError::unavailable(path, doing, &cause, hint);
     // Growing the shared memory of the log fails with its own code when the disk is full.

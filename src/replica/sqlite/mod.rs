@@ -1,4 +1,4 @@
-//! The replica in one SQLite file.
+//! The replica in one `SQLite` file.
 //!
 //! Hides SQL, the pragmas, and the file's life: WAL while open (readers never wait), a rollback
 //! journal when closed, so that a reader without write permission can open it. Invariant: every
@@ -33,6 +33,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 pub struct Replica {
     connection: Connection,
     path: PathBuf,
+    /// Device and inode: a file moved away while open must not swallow writes.
+    identity: (u64, u64),
     /// The connection's name, for people who look into the file.
     name: String,
     /// As whom we write.
@@ -64,6 +66,7 @@ impl Replica {
         Ok(Self {
             connection,
             path: path.to_owned(),
+            identity: open::identity(path)?,
             name: name.to_owned(),
             owner: None,
             book,
@@ -133,11 +136,20 @@ impl Replica {
         open::close(self.connection).map_err(|e| e.at(&path, "closing the replica"))
     }
 
+    /// For tests that narrow limits no file system would narrow on demand.
+    #[cfg(test)]
+    pub(in crate::replica) fn raw(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Runs `f` between the owner's check and the commit.
     fn transact<T>(&mut self, f: impl FnOnce(&mut Work<'_>) -> Result<T, Fail>) -> Result<T, Fail> {
         let Some(owner) = &self.owner else {
             return Err(Fail::Bug("nothing may be written before the replica is claimed".into()));
         };
+        if open::identity(&self.path).map_err(Fail::Said)? != self.identity {
+            return Err(Fail::Said(open::moved(&self.path)));
+        }
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         open::check(&tx, &self.path, owner)?;
         let before: i64 = tx

@@ -6,20 +6,19 @@ use super::{CLOSING, PATIENCE, schema};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::fs::{OpenOptions, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 const DOING: &str = "opening the replica";
 const RIGHTS: &str = "the file and its folder must be writable for the daemon's user";
 
 pub(super) fn open(path: &Path) -> Result<Connection, ReplicaError> {
-    let io = |e: &std::io::Error| match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ReplicaError::DiskFull {
-            doing: DOING.to_owned(),
-            path: path.display().to_string(),
-            cause: e.to_string(),
-        },
-        _ => ReplicaError::unavailable(path, DOING, &e.to_string(), RIGHTS),
+    let io = |e: &std::io::Error| {
+        if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            let (doing, cause) = (DOING.to_owned(), e.to_string());
+            return ReplicaError::DiskFull { doing, path: path.display().to_string(), cause };
+        }
+        ReplicaError::unavailable(path, DOING, &e.to_string(), RIGHTS)
     };
     match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
         // Whatever the umask: the group of the folder may read.
@@ -86,6 +85,23 @@ fn prepare(path: &Path) -> Result<Connection, Fail> {
         tx.commit()?;
     }
     Ok(connection)
+}
+
+/// Device and inode of what stands at the path now.
+pub(super) fn identity(path: &Path) -> Result<(u64, u64), ReplicaError> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(moved(path)),
+        Err(e) => {
+            Err(ReplicaError::unavailable(path, "looking at the file", &e.to_string(), RIGHTS))
+        }
+    }
+}
+
+/// Close the replica and open it again: what stands at the path then is adopted or made anew.
+pub(super) fn moved(path: &Path) -> ReplicaError {
+    let cause = "the file was moved, replaced or removed while it was open";
+    ReplicaError::unavailable(path, "writing", cause, "pause the connection before moving its file")
 }
 
 pub(super) fn owner(db: &Connection) -> Result<Option<Owner>, Fail> {

@@ -9,6 +9,7 @@ use crate::replica::value::stamp;
 use crmsync_core::domain::{FieldType, ObjectSchema, Time};
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 /// A decimal's column has no type, hence no affinity: doubles and texts stay what they are.
 fn sql_type(kind: FieldType) -> &'static str {
@@ -86,15 +87,16 @@ fn create(db: &Connection, object: &ObjectSchema, columns: &[Alter]) -> Result<S
         taken.insert(name?);
     }
     let name = naming::unique(&object.name, &taken);
+    // Writing to a String cannot fail.
     let mut sql = format!("CREATE TABLE {} (", quoted(&name));
     for (i, column) in columns.iter().enumerate() {
         let Alter::Add { column, kind } = column else { continue };
         if i == 0 {
             // The key is placed first.
             let kind = sql_type(key_kind(*kind));
-            sql.push_str(&format!("{}{kind} NOT NULL PRIMARY KEY", quoted(column)));
+            let _ = write!(sql, "{}{kind} NOT NULL PRIMARY KEY", quoted(column));
         } else {
-            sql.push_str(&format!(", {}{}", quoted(column), sql_type(*kind)));
+            let _ = write!(sql, ", {}{}", quoted(column), sql_type(*kind));
         }
     }
     sql.push_str(
@@ -107,11 +109,8 @@ fn create(db: &Connection, object: &ObjectSchema, columns: &[Alter]) -> Result<S
         ("hidden", "_hidden_at", r#" WHERE "_hidden_at" IS NOT NULL"#),
     ] {
         let index = quoted(&format!("_crmsync_{name}_{index}"));
-        sql.push_str(&format!(
-            "CREATE INDEX {index} ON {} ({}){part};",
-            quoted(&name),
-            quoted(column)
-        ));
+        let _ =
+            write!(sql, "CREATE INDEX {index} ON {} ({}){part};", quoted(&name), quoted(column));
     }
     db.execute_batch(&sql)?;
     Ok(name)
@@ -136,7 +135,7 @@ fn alter(db: &Connection, table: &str, steps: &[Alter]) -> Result<(), Fail> {
     Ok(())
 }
 
-/// SQLite cannot change a column's type: its values go into a new one, which takes the name.
+/// `SQLite` cannot change a column's type: its values go into a new one, which takes the name.
 /// Indexes that people made on the old column are made again.
 fn widen(
     db: &Connection,
@@ -165,15 +164,16 @@ fn widen(
     };
     let mut sql = String::new();
     for (index, _) in &indexes {
-        sql.push_str(&format!("DROP INDEX {};", quoted(index)));
+        let _ = write!(sql, "DROP INDEX {};", quoted(index));
     }
-    sql.push_str(&format!(
+    let _ = write!(
+        sql,
         "ALTER TABLE {t} ADD COLUMN {new}{};
          UPDATE {t} SET {new} = {value} WHERE {old} IS NOT NULL;
          ALTER TABLE {t} DROP COLUMN {old};
          ALTER TABLE {t} RENAME COLUMN {new} TO {old};",
         sql_type(to)
-    ));
+    );
     for (_, again) in &indexes {
         sql.push_str(again);
         sql.push(';');
