@@ -13,6 +13,8 @@ mod why;
 mod words;
 
 #[cfg(test)]
+mod send_tests;
+#[cfg(test)]
 mod tests;
 
 pub use compose::{ComposeError, compose};

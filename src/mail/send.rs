@@ -99,7 +99,9 @@ pub async fn send(
             .credentials(Credentials::new(username.clone(), password.expose_secret().to_owned()));
     }
     let transport = builder.build();
-    match tokio::time::timeout(ALTOGETHER, transport.send_raw(&envelope, &mail.bytes)).await {
+    // The library ends every mail with a line end of its own.
+    let bytes = mail.bytes.strip_suffix(b"\r\n").unwrap_or(&mail.bytes);
+    match tokio::time::timeout(ALTOGETHER, transport.send_raw(&envelope, bytes)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(classify(&e, server.clone(), mail)),
         Err(_) => Err(SendError::Passing {
