@@ -48,7 +48,7 @@ impl std::fmt::Display for KeyStatus {
             _ => match (&self.problem, &self.needed_id) {
                 (Some(problem), _) => f.write_str(problem),
                 (None, Some(id)) if sealed > 0 => {
-                    write!(f, "key missing: {sealed} secrets are sealed with key {id}\n")?;
+                    writeln!(f, "key missing: {sealed} secrets are sealed with key {id}")?;
                     f.write_str(
                         "hint: put it back; if it is lost for good, crmsync key init --lost starts \
                          over with a new key, and each connection has to be reauthorized",
