@@ -13,6 +13,8 @@ mod why;
 mod words;
 
 #[cfg(test)]
+mod postfix_tests;
+#[cfg(test)]
 mod send_tests;
 #[cfg(test)]
 mod tests;

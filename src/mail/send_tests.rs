@@ -40,7 +40,7 @@ fn server(script: &'static [&'static str]) -> (u16, std::thread::JoinHandle<Stri
     (port, join)
 }
 
-fn settings(port: u16) -> Smtp {
+pub(super) fn settings(port: u16) -> Smtp {
     Smtp {
         host: "127.0.0.1".into(),
         port,
@@ -110,7 +110,7 @@ async fn refusals_are_told_apart() {
 }
 
 /// A CA of our own and a certificate of it for `localhost`, made by openssl.
-fn certificates(dir: &Path) -> bool {
+pub(super) fn certificates(dir: &Path) -> bool {
     let script = "set -e
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
             -subj /CN=testca -keyout ca.key -out ca.pem
