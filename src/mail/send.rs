@@ -99,7 +99,9 @@ pub async fn send(
             .credentials(Credentials::new(username.clone(), password.expose_secret().to_owned()));
     }
     let transport = builder.build();
-    match tokio::time::timeout(ALTOGETHER, transport.send_raw(&envelope, &mail.bytes)).await {
+    // The library ends every mail with a line end of its own.
+    let bytes = mail.bytes.strip_suffix(b"\r\n").unwrap_or(&mail.bytes);
+    match tokio::time::timeout(ALTOGETHER, transport.send_raw(&envelope, bytes)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(classify(&e, server.clone(), mail)),
         Err(_) => Err(SendError::Passing {
@@ -142,19 +144,17 @@ fn loopback(host: &str) -> bool {
 fn classify(e: &lettre::transport::smtp::Error, server: String, mail: &OutMail) -> SendError {
     let text = super::text::clean(&e.to_string(), 300);
     let code: u16 = e.status().map_or(0, u16::from);
-    // RFC 4954 section 6: 530, 534, 535, 538 speak of the log-in.
+    let lower = text.to_lowercase();
+    // RFC 3207 section 4: 530 until STARTTLS was said. RFC 4954 section 6: 530, 534, 535, 538
+    // speak of the log-in.
+    if e.is_tls() || lower.contains("starttls") || (code == 0 && lower.contains("certificate")) {
+        return SendError::Tls { server, text };
+    }
     if matches!(code, 530 | 534 | 535 | 538) {
         return SendError::AuthRefused { server, text };
     }
     if e.is_permanent() {
         return SendError::Refused { server, to: mail.to.clone(), text };
-    }
-    let certificate = {
-        let lower = text.to_lowercase();
-        lower.contains("certificate") || lower.contains("starttls")
-    };
-    if e.is_tls() || certificate {
-        return SendError::Tls { server, text };
     }
     if e.is_client() {
         return SendError::Settings { server, text };

@@ -1,9 +1,6 @@
 use super::*;
 use crate::store::OutMail;
-use crmsync_core::config::settings::{Smtp, SmtpTls};
 use crmsync_core::domain::{Problem, Reason, Time};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 
 fn at(text: &str) -> Time {
     text.parse().unwrap()
@@ -34,7 +31,7 @@ fn tryton() -> Facts {
     }
 }
 
-fn letter(kind: Kind) -> Letter {
+pub(super) fn letter(kind: Kind) -> Letter {
     Letter {
         id: "019ab1c2-0000-7000-8000-000000000001".into(),
         instance: "000102030405060708090a0b0c0d0e0f".into(),
@@ -284,104 +281,4 @@ fn no_text_can_add_a_header_or_an_unquoted_line() {
         let l = Letter { to: bad.into(), ..letter(Kind::Test { by: "root".into() }) };
         assert!(matches!(compose(&l), Err(ComposeError::Address { .. })), "{bad}");
     }
-}
-
-/// A mail server for one mail: answers `script[i]` to the i-th line that asks for an answer, and
-/// returns what it was told.
-fn server(script: &'static [&'static str]) -> (u16, std::thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let join = std::thread::spawn(move || {
-        let (mut out, _) = listener.accept().unwrap();
-        out.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
-        let mut lines = BufReader::new(out.try_clone().unwrap());
-        let mut heard = String::new();
-        let mut in_data = false;
-        for answer in script {
-            out.write_all(answer.as_bytes()).unwrap();
-            loop {
-                let mut line = String::new();
-                if lines.read_line(&mut line).unwrap_or(0) == 0 {
-                    return heard;
-                }
-                heard += &line;
-                if in_data && line != ".\r\n" {
-                    continue;
-                }
-                in_data = line.starts_with("DATA");
-                break;
-            }
-        }
-        heard
-    });
-    (port, join)
-}
-
-fn settings(port: u16) -> Smtp {
-    Smtp {
-        host: "127.0.0.1".into(),
-        port,
-        tls: SmtpTls::None,
-        username: None,
-        password: None,
-        from: "crmsync@example.org".into(),
-        ca_file: None,
-    }
-}
-
-#[tokio::test]
-async fn what_is_sent_is_what_was_stored() {
-    let (port, heard) = server(&[
-        "220 hi\r\n",
-        "250 me\r\n",
-        "250 ok\r\n",
-        "250 ok\r\n",
-        "354 go\r\n",
-        "250 taken\r\n",
-        "221 bye\r\n",
-    ]);
-    let mail = compose(&letter(Kind::Test { by: "root".into() })).unwrap();
-    send(&settings(port), None, &mail).await.unwrap();
-    let heard = heard.join().unwrap();
-    assert!(heard.contains("MAIL FROM:<crmsync@example.org>"), "{heard}");
-    assert!(heard.contains("RCPT TO:<ada@example.org>"));
-    assert!(heard.contains(std::str::from_utf8(&mail.bytes).unwrap()));
-}
-
-#[tokio::test]
-async fn refusals_are_told_apart() {
-    let mail = compose(&letter(Kind::Test { by: "root".into() })).unwrap();
-    let (port, _join) =
-        server(&["220 hi\r\n", "250 me\r\n", "250 ok\r\n", "550 no such user\r\n", "221 bye\r\n"]);
-    let e = send(&settings(port), None, &mail).await.unwrap_err();
-    assert!(matches!(&e, SendError::Refused { to, .. } if to == "ada@example.org"), "{e}");
-    assert!(!e.retry());
-
-    let (port, _join) = server(&["220 hi\r\n", "250 me\r\n", "451 later\r\n", "221 bye\r\n"]);
-    let e = send(&settings(port), None, &mail).await.unwrap_err();
-    assert!(matches!(e, SendError::Passing { .. }), "{e}");
-
-    let (port, _join) = server(&[
-        "220 hi\r\n",
-        "250-me\r\n250 AUTH PLAIN\r\n",
-        "535 5.7.8 wrong\r\n",
-        "221 bye\r\n",
-    ]);
-    let with_user = Smtp { username: Some("crm".into()), ..settings(port) };
-    let e = send(&with_user, Some(&"CANARY-pw".into()), &mail).await.unwrap_err();
-    assert!(matches!(e, SendError::AuthRefused { .. }), "{e}");
-    assert!(!format!("{e} {e:?}").contains("CANARY"));
-
-    let (port, _join) = server(&["220 hi\r\n", "250 me\r\n", "221 bye\r\n"]);
-    let starttls = Smtp { tls: SmtpTls::Starttls, ..settings(port) };
-    let e = send(&starttls, None, &mail).await.unwrap_err();
-    assert!(matches!(e, SendError::Tls { .. }), "STARTTLS is not offered: {e:?}");
-
-    let clear = Smtp { host: "mail.example.org".into(), ..settings(25) };
-    let e = send(&clear, None, &mail).await.unwrap_err();
-    assert!(matches!(e, SendError::Settings { .. }), "{e}");
-
-    let closed = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
-    let e = send(&settings(closed), None, &mail).await.unwrap_err();
-    assert!(matches!(e, SendError::Passing { .. }), "{e}");
 }

@@ -270,7 +270,8 @@ fn problem_steps(facts: &Facts, host: &str, problem: &Problem) -> Vec<String> {
                 "On {host}, as root, see where the key is looked for: `crmsync key status` Put it \
                  back there and restart crmsyncd."
             ),
-            "If it is lost for good, each connection gets new access by `crmsync reauthorize NAME`"
+            "If it is lost for good, start over with a new key: `crmsync key init --lost` Then \
+             each connection gets new access by `crmsync reauthorize NAME`"
                 .to_owned(),
         ],
         Problem::NeedsAttention { .. } => vec![

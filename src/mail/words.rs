@@ -6,6 +6,9 @@ use super::why::{Why, why};
 use super::{Condition, Entry, Facts, Kind, Letter, QuotaFacts};
 use minijinja::{Value, context};
 
+/// Connections that a digest shows in full: it is read by a person.
+const DIGEST_ROWS: usize = 50;
+
 /// A finished text with what the outbox wants to know of it.
 pub(super) struct Text {
     pub(super) kind: &'static str,
@@ -187,6 +190,7 @@ fn digest(host: &str, entries: &[Entry], outage: Option<&str>) -> Text {
     let many = entries.len();
     let rows: Vec<Value> = entries
         .iter()
+        .take(DIGEST_ROWS)
         .map(|e| {
             let why = why(&e.facts, host, &e.what);
             context! { title => why.title.clone(), steps => steps(&why), ..Known::of(&e.facts).values() }
@@ -206,7 +210,7 @@ fn digest(host: &str, entries: &[Entry], outage: Option<&str>) -> Text {
         template: "digest.txt",
         values: context! {
             opening => wrap(&format!("{many} connections on {host} need a look. Each has its own next step.")),
-            outage, entries => rows, host,
+            outage, entries => rows, more => many.saturating_sub(DIGEST_ROWS), host,
         },
     }
 }

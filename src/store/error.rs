@@ -1,4 +1,5 @@
 use rusqlite::ErrorCode;
+use rustix::fs::StatVfsMountFlags;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,9 @@ pub enum StoreError {
     },
 }
 
+/// Bytes left below which an io error is taken for a full disk: two pages of the WAL index.
+const NO_ROOM: u64 = 64 * 1024;
+
 fn copy_hint(copy: Option<&Path>) -> String {
     match copy {
         Some(copy) => {
@@ -140,6 +144,7 @@ impl StoreError {
     pub(super) fn sql(what: &'static str, path: &Path, e: &rusqlite::Error) -> Self {
         let path = path.to_owned();
         let why = e.to_string();
+        let is_io = e.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
         match e.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull { what, path },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
@@ -148,7 +153,17 @@ impl StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt { what, path, why }
             }
-            _ => Self::Failed { what, path, why },
+            // An io error may be a full disk or a mount turned read-only in disguise: growing the
+            // WAL index, syncing and quotas report so. The file system knows.
+            _ => match rustix::fs::statvfs(path.parent().unwrap_or(&path)) {
+                Ok(fs) if fs.f_flag.contains(StatVfsMountFlags::RDONLY) => {
+                    Self::ReadOnly { what, path, why }
+                }
+                Ok(fs) if is_io && fs.f_bavail.saturating_mul(fs.f_frsize) < NO_ROOM => {
+                    Self::DiskFull { what, path }
+                }
+                Ok(_) | Err(_) => Self::Failed { what, path, why },
+            },
         }
     }
 }

@@ -21,6 +21,8 @@ mod runs;
 pub mod vault;
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod tests;
 
 pub use audit::AuditRow;

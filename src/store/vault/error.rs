@@ -7,7 +7,7 @@ pub enum VaultError {
     /// Secrets are sealed, but there is no key. Degraded: nothing is deleted, no new key is made.
     #[error(
         "opening the vault: secrets are sealed, but the master key is missing (looked for the credential crmsync.master and {})\n\
-         hint: put the key back and restart; if it is lost, `crmsync key status` says what to do",
+         hint: put the key back and restart; `crmsync key status` says more, also what to do if it is lost",
         path.display()
     )]
     KeyMissing {

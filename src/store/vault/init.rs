@@ -2,7 +2,8 @@
 //! data. Works without an open vault, and without a daemon.
 
 use super::key::{self, KeyPlace};
-use super::{Store, VaultError, check_row, sealed_count};
+use super::rows::{check_row, remove_sealed, sealed_count};
+use super::{Store, VaultError};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,42 @@ pub struct KeyStatus {
     pub problem: Option<String>,
 }
 
+/// For people: one line for `status` and `doctor`, more where something is wrong.
+impl std::fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sealed = self.sealed;
+        match (&self.place, &self.key_id) {
+            (Some(place), Some(id)) if self.needed_id.as_ref().is_none_or(|n| n == id) => {
+                write!(f, "key {id} from {}, {sealed} secrets sealed", place.path().display())?;
+                if self.beside_data {
+                    write!(
+                        f,
+                        "; the key lies beside the data\nhint: crmsync key init moves it away"
+                    )?;
+                }
+                Ok(())
+            }
+            (Some(place), Some(id)) => write!(
+                f,
+                "key {id} from {} is not the one that sealed {sealed} secrets ({})",
+                place.path().display(),
+                self.needed_id.as_deref().unwrap_or("unknown")
+            ),
+            _ => match (&self.problem, &self.needed_id) {
+                (Some(problem), _) => f.write_str(problem),
+                (None, Some(id)) if sealed > 0 => {
+                    writeln!(f, "key missing: {sealed} secrets are sealed with key {id}")?;
+                    f.write_str(
+                        "hint: put it back; if it is lost for good, crmsync key init --lost starts \
+                         over with a new key, and each connection has to be reauthorized",
+                    )
+                }
+                (None, _) => f.write_str("no key yet, nothing is sealed"),
+            },
+        }
+    }
+}
+
 /// Looks, changes nothing.
 pub fn key_status(store: &Store, credential: Option<&Path>) -> Result<KeyStatus, VaultError> {
     let needed = check_row(store)?.map(|(id, _)| format!("{id:08x}"));
@@ -40,6 +77,14 @@ pub fn key_status(store: &Store, credential: Option<&Path>) -> Result<KeyStatus,
         needed_id: needed,
         problem,
     })
+}
+
+/// For a key that is lost for good: removes everything it sealed, so that the next
+/// [`super::Vault::open`] makes a new one. Only on an admin's word. Returns how many secrets went.
+pub fn give_up_sealed(store: &Store) -> Result<u64, VaultError> {
+    let sealed = sealed_count(store)?;
+    remove_sealed(store)?;
+    Ok(sealed)
 }
 
 /// Moves `STATE/master.key` to `target` (which must not exist): written 0600, read back and

@@ -16,13 +16,13 @@ mod seal;
 mod tests;
 
 pub use error::VaultError;
-pub use init::{KeyStatus, key_status, move_key, systemd_steps};
+pub use init::{KeyStatus, give_up_sealed, key_status, move_key, systemd_steps};
 pub use key::KeyPlace;
 pub use rows::SecretWrite;
 pub(super) use rows::write;
 
 use super::{Store, StoreError, unsigned};
-use rows::{Op, check_key, check_row, sealed_count};
+use rows::{Op, check_key, sealed_count};
 use rusqlite::OptionalExtension;
 use seal::{Key, Place};
 use secrecy::{ExposeSecret, SecretString};

@@ -86,6 +86,22 @@ pub(super) fn check_row(store: &Store) -> Result<Option<(u32, Vec<u8>)>, StoreEr
     }))
 }
 
+/// Removes every sealed secret and data key, and the key check. What was
+/// sealed before does not open under the next key, so generations may begin again.
+pub(super) fn remove_sealed(store: &Store) -> Result<(), StoreError> {
+    const WHAT: &str = "giving up sealed secrets";
+    let mut db = store.lock();
+    store.transaction(&mut db, WHAT, |tx| {
+        tx.execute_batch(
+            "DELETE FROM secret; DELETE FROM dek; DELETE FROM meta WHERE key = 'key_check'",
+        )
+        .and_then(|()| crate::store::epoch::count(tx))
+        .map_err(|e| store.sql(WHAT, &e))
+    })?;
+    store.write_epoch(&mut db);
+    Ok(())
+}
+
 /// Applies a write inside the change's transaction. `false`: a newer one was stored meanwhile.
 pub(in crate::store) fn write(tx: &Transaction<'_>, write: &SecretWrite) -> rusqlite::Result<bool> {
     match &write.op {

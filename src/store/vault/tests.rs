@@ -197,7 +197,17 @@ fn sealed_secrets_wait_for_their_own_key() {
     fs::write(&key, kept).unwrap();
     let vault = Vault::open(&store, None).unwrap();
     assert_eq!(get(&vault, "c1", "password").as_deref(), Some("pw"));
-    assert!(key_status(&store, None).unwrap().beside_data);
+    let status = key_status(&store, None).unwrap();
+    assert!(status.beside_data && status.to_string().contains("the key lies beside the data"));
+    drop(vault);
+    // Lost for good, and an admin said so.
+    fs::remove_file(&key).unwrap();
+    assert!(key_status(&store, None).unwrap().to_string().starts_with("key missing: 1 secrets"));
+    assert_eq!(give_up_sealed(&store).unwrap(), 1);
+    let vault = Vault::open(&store, None).unwrap();
+    assert_eq!(get(&vault, "c1", "password"), None);
+    put(&store, &vault, "c1", "password", "new");
+    assert_eq!(get(&vault, "c1", "password").as_deref(), Some("new"));
 }
 
 /// K6.
