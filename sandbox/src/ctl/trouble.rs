@@ -1,0 +1,180 @@
+//! Verbs that arm faults, move quota and clock, and end cursors.
+
+use serde_json::json;
+
+use super::Done;
+use super::args::Args;
+use crate::faults::{Act, Action, Cut, Fail, TokenError};
+use crate::sandbox::Sandbox;
+
+const SLOW_LIMIT_MS: u64 = 600_000;
+
+/// Runs the verb if it is one of these.
+pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done> {
+    Some(match verb {
+        "quota" => quota(sandbox, args),
+        "others-spend" => others_spend(sandbox, args),
+        "per-app-usage" => args.switch().map(|on| {
+            sandbox.world().per_app_usage = on;
+            json!({"per_app_usage": on})
+        }),
+        "token-error" => token_error(sandbox, args),
+        "fail" => fail(sandbox, args),
+        "act-then" => act_then(sandbox, args),
+        "cut" => cut(sandbox, args),
+        "release" => {
+            sandbox.release.send_modify(|n| *n = n.wrapping_add(1));
+            Ok(json!({"ok": true}))
+        }
+        "slow" => args.number("ms").and_then(|ms| {
+            let ms = ms.ok_or("argument ms= is missing")?.min(SLOW_LIMIT_MS);
+            sandbox.world().faults.slow_ms = ms;
+            Ok(json!({"slow_ms": ms}))
+        }),
+        "maintenance" => args.switch().map(|on| {
+            sandbox.world().faults.maintenance = on;
+            json!({"maintenance": on})
+        }),
+        "clear-faults" => {
+            sandbox.world().faults = crate::faults::Faults::default();
+            Ok(json!({"ok": true}))
+        }
+        "expire-locators" => Ok(json!({"expired": sandbox.world().cursors.expire()})),
+        "page-size" => page_size(sandbox, args),
+        "clock" => args.next("+SECONDS").and_then(|text| {
+            let seconds: i64 = text
+                .trim_start_matches('+')
+                .parse()
+                .map_err(|_| format!("'{text}' is no number of seconds"))?;
+            let offset = sandbox.clock.advance(seconds);
+            Ok(json!({"offset": offset, "now": sandbox.now().to_string()}))
+        }),
+        _ => return None,
+    })
+}
+
+fn quota(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let (used, max) = (args.number("used")?, args.number("max")?);
+    args.nothing_left()?;
+    let mut world = sandbox.world();
+    let now = sandbox.now();
+    world.meter.set(now, used, max);
+    let (used, max) = world.meter.usage(now);
+    Ok(json!({"used": used, "max": max}))
+}
+
+fn others_spend(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let calls = args.next_number("N")?;
+    let per_second = args.number("per_second")?;
+    args.nothing_left()?;
+    let mut world = sandbox.world();
+    let now = sandbox.now();
+    world.meter.others_spend(now, calls, per_second);
+    let (used, max) = world.meter.usage(now);
+    Ok(json!({"used": used, "max": max}))
+}
+
+fn status(args: &mut Args, usual: u16) -> Result<u16, String> {
+    match args.number("status")? {
+        None => Ok(usual),
+        Some(n) => u16::try_from(n)
+            .ok()
+            .filter(|n| (200..600).contains(n))
+            .ok_or_else(|| format!("status={n} is no HTTP status")),
+    }
+}
+
+fn token_error(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let fault = TokenError {
+        error: args.next("ERROR")?,
+        description: args.maybe().unwrap_or_default(),
+        left: args.number("times")?.unwrap_or(1),
+        status: status(args, 400)?,
+    };
+    args.nothing_left()?;
+    if fault.left > 0 {
+        sandbox.world().faults.token_error.push(fault.clone());
+    }
+    Ok(json!(fault))
+}
+
+fn fail(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let body = args.named("body");
+    let content_type = args.named("content_type").unwrap_or_else(|| {
+        let json = body.as_deref().is_some_and(|body| body.trim_start().starts_with(['{', '[']));
+        String::from(if json {
+            "application/json;charset=UTF-8"
+        } else {
+            "text/html;charset=UTF-8"
+        })
+    });
+    let fault = Fail {
+        left: args.number("next")?.unwrap_or(1),
+        path: args.named("path"),
+        status: status(args, 500)?,
+        code: args.named("code").unwrap_or_else(|| String::from("UNKNOWN_EXCEPTION")),
+        message: args
+            .named("message")
+            .unwrap_or_else(|| String::from("An unexpected error occurred.")),
+        body,
+        content_type,
+        retry_after: args.named("retry_after"),
+    };
+    args.nothing_left()?;
+    if fault.left > 0 {
+        sandbox.world().faults.fail.push(fault.clone());
+    }
+    Ok(json!(fault))
+}
+
+fn act_then(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let then = args.next("drop|hold")?;
+    let before = match args.named("when").as_deref() {
+        None | Some("after") => false,
+        Some("before") => true,
+        Some(other) => return Err(format!("when={other}: expected before or after")),
+    };
+    let action = match (then.as_str(), before) {
+        ("drop", false) => Action::Drop,
+        ("drop", true) => Action::DropBefore,
+        ("hold", false) => Action::Hold,
+        ("hold", true) => Action::HoldBefore,
+        (other, _) => return Err(format!("expected drop or hold, not '{other}'")),
+    };
+    let fault = Act { action, path: args.named("path"), left: args.number("times")?.unwrap_or(1) };
+    args.nothing_left()?;
+    if fault.left > 0 {
+        sandbox.world().faults.act.push(fault.clone());
+    }
+    Ok(json!(fault))
+}
+
+fn cut(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let after = args.number("after_bytes")?.unwrap_or(100);
+    let fault = Cut {
+        after_bytes: usize::try_from(after)
+            .map_err(|_| format!("after_bytes={after} is too large"))?,
+        path: args.named("path"),
+        left: args.number("times")?.unwrap_or(1),
+    };
+    args.nothing_left()?;
+    if fault.left > 0 {
+        sandbox.world().faults.cut.push(fault.clone());
+    }
+    Ok(json!(fault))
+}
+
+fn page_size(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let text = args.next("N|off")?;
+    let size = match text.as_str() {
+        "off" => None,
+        text => Some(
+            text.parse::<usize>()
+                .ok()
+                .filter(|size| *size > 0)
+                .ok_or_else(|| format!("'{text}' is no page size"))?,
+        ),
+    };
+    sandbox.world().page_size = size;
+    Ok(json!({"page_size": size}))
+}

@@ -1,0 +1,151 @@
+//! Trouble on demand: which request is to fail, to be held, to be dropped or to be cut.
+//!
+//! A fault is armed by the control interface with a number of times and, if wished, a part of the
+//! path it applies to (the path and query as sent, or percent-decoded). Matching a request uses
+//! one of its times up. The newest fault that matches wins.
+
+use serde::Serialize;
+
+/// Answer instead of performing the request.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Fail {
+    pub(crate) left: u64,
+    pub(crate) path: Option<String>,
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// Sent as it is instead of an error array.
+    pub(crate) body: Option<String>,
+    pub(crate) content_type: String,
+    pub(crate) retry_after: Option<String>,
+}
+
+/// What happens to a request around its being performed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Action {
+    /// Perform it, then close the connection without an answer.
+    Drop,
+    /// Perform it, then keep the answer back until `release`.
+    Hold,
+    /// Keep the request back, unperformed, until `release`.
+    HoldBefore,
+    /// Close the connection without performing it.
+    DropBefore,
+}
+
+/// Perform, then drop or hold (or the other way round).
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Act {
+    pub(crate) left: u64,
+    pub(crate) path: Option<String>,
+    pub(crate) action: Action,
+}
+
+/// Close the connection in the middle of the answer.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cut {
+    pub(crate) left: u64,
+    pub(crate) path: Option<String>,
+    pub(crate) after_bytes: usize,
+}
+
+/// What the token endpoint answers instead of its own opinion.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct TokenError {
+    pub(crate) left: u64,
+    pub(crate) status: u16,
+    pub(crate) error: String,
+    pub(crate) description: String,
+}
+
+/// Everything that is armed.
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct Faults {
+    pub(crate) fail: Vec<Fail>,
+    pub(crate) act: Vec<Act>,
+    pub(crate) cut: Vec<Cut>,
+    pub(crate) token_error: Vec<TokenError>,
+    /// Added to every answer, in milliseconds.
+    pub(crate) slow_ms: u64,
+    /// Whether every address answers with the maintenance page.
+    pub(crate) maintenance: bool,
+}
+
+trait Armed {
+    fn left(&mut self) -> &mut u64;
+    fn path(&self) -> Option<&str>;
+}
+
+macro_rules! armed {
+    ($($kind:ty),*) => {$(
+        impl Armed for $kind {
+            fn left(&mut self) -> &mut u64 { &mut self.left }
+            fn path(&self) -> Option<&str> { self.path.as_deref() }
+        }
+    )*};
+}
+armed!(Fail, Act, Cut);
+
+impl Armed for TokenError {
+    fn left(&mut self) -> &mut u64 {
+        &mut self.left
+    }
+    fn path(&self) -> Option<&str> {
+        None
+    }
+}
+
+fn take<T: Armed + Clone>(armed: &mut Vec<T>, target: &str, decoded: &str) -> Option<T> {
+    let at = armed.iter().rposition(|fault| {
+        fault.path().is_none_or(|part| target.contains(part) || decoded.contains(part))
+    })?;
+    let fault = armed[at].clone();
+    let left = armed[at].left();
+    *left = left.saturating_sub(1);
+    if *left == 0 {
+        armed.remove(at);
+    }
+    Some(fault)
+}
+
+impl Faults {
+    /// The failure armed for this request, used up once.
+    pub(crate) fn take_fail(&mut self, target: &str, decoded: &str) -> Option<Fail> {
+        take(&mut self.fail, target, decoded)
+    }
+
+    /// The drop or hold armed for this request, used up once.
+    pub(crate) fn take_act(&mut self, target: &str, decoded: &str) -> Option<Act> {
+        take(&mut self.act, target, decoded)
+    }
+
+    /// The cut armed for this request, used up once.
+    pub(crate) fn take_cut(&mut self, target: &str, decoded: &str) -> Option<Cut> {
+        take(&mut self.cut, target, decoded)
+    }
+
+    /// The next token error, used up once.
+    pub(crate) fn take_token_error(&mut self) -> Option<TokenError> {
+        take(&mut self.token_error, "", "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_meets_its_path_and_is_used_up() {
+        let mut faults = Faults::default();
+        let cut =
+            |path: Option<&str>, left| Cut { left, path: path.map(str::to_owned), after_bytes: 1 };
+        faults.cut.push(cut(Some("FROM Account"), 2));
+        assert!(faults.take_cut("/limits", "/limits").is_none());
+        for _ in 0..2 {
+            assert!(faults.take_cut("/query?q=FROM+Account", "/query?q=FROM Account").is_some());
+        }
+        assert!(faults.take_cut("", "FROM Account").is_none());
+        assert!(faults.cut.is_empty());
+    }
+}
