@@ -212,7 +212,11 @@ async fn read_body(body: Incoming, encoding: Option<&http::HeaderValue>) -> Resu
         "gzip" => flate2::read::GzDecoder::new(&bytes[..]).take(limit).read_to_end(&mut plain),
         "deflate" => flate2::read::ZlibDecoder::new(&bytes[..]).take(limit).read_to_end(&mut plain),
         _ => {
-            return Err(Reply::error(415, "UNSUPPORTED_MEDIA_TYPE", "unsupported content encoding"));
+            return Err(Reply::error(
+                415,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "unsupported content encoding",
+            ));
         }
     };
     match read {
