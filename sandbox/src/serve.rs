@@ -174,8 +174,14 @@ fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
         users: users.all().map(|user| user.id.clone()).collect(),
     });
     if let Some(folder) = &options.data {
-        org.load_dir(folder)
+        let report = org
+            .load_dir(folder)
             .with_context(|| format!("loading the recorded data in {}", folder.display()))?;
+        let mut out = std::io::stderr().lock();
+        for line in report {
+            // Who closed stderr does not want to know.
+            let _ = writeln!(out, "{line}");
+        }
     }
     let run_as = users.all().next().map(|user| user.username.clone());
     let mut redirects = vec![REDIRECT.to_owned()];

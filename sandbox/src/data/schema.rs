@@ -152,11 +152,6 @@ impl Field {
         self.flag("externalId", false) || self.flag("idLookup", false)
     }
 
-    /// Formula or roll-up.
-    pub fn calculated(&self) -> bool {
-        self.flag("calculated", false)
-    }
-
     /// Only listed picklist values.
     pub fn restricted(&self) -> bool {
         self.flag("restrictedPicklist", false)

@@ -1,6 +1,7 @@
 //! Laws over any input, and the figures of a large org.
 
 use super::super::schema::Source;
+use super::super::value::datetime_text;
 use super::*;
 use proptest::prelude::*;
 

@@ -1,0 +1,51 @@
+# make deps     install what is missing (Debian packages as root, .venv, npm packages)
+# make build    the three programs
+# make demo     the whole story on the sandbox, with real commands (KEEP=1 leaves it running)
+# make test     everything, with a sample of the long tests
+# make torture  everything, with the full numbers
+# make bench    the figures
+# make check    format and lints
+# make clean-run   .ci/run on a fresh clone of HEAD, as a stranger would see it
+
+CARGO ?= cargo
+.PHONY: help deps build test judges torture bench demo check clean-run
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '/^# make/s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+deps:
+	@bash .ci/deps test
+
+build:
+	@bash .ci/deps build
+	$(CARGO) build --locked --workspace --bins
+
+test: deps build
+	env -u CRMSYNC_TORTURE $(CARGO) test --locked --workspace
+	@$(MAKE) --no-print-directory judges
+
+# the vendors' own clients against the sandbox
+judges:
+	@if [ -e tests/judges/run.sh ]; then bash tests/judges/run.sh; fi
+
+torture: deps build
+	CRMSYNC_TORTURE=full $(CARGO) test --locked --workspace
+
+bench:
+	@bash .ci/deps build
+	@if ls benches/*.rs >/dev/null 2>&1; then $(CARGO) bench --locked --bench '*'; \
+	else echo "bench: no figures yet: benches/ is empty"; fi
+
+demo:
+	@bash .ci/deps demo
+	$(CARGO) build --locked --workspace --bins
+	@bash demo/run
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+clean-run:
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	git clone --quiet . "$$dir/clone" && env -u CARGO_TARGET_DIR CI=true bash "$$dir/clone/.ci/run"

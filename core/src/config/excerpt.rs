@@ -1,0 +1,214 @@
+//! Source lines for reports, with every secret in them blotted out.
+//!
+//! Hides where lines begin and what looks like a secret. The masking works on the text, not on
+//! the parsed tree, because a file that cannot be parsed is shown as well. Invariant: masked text
+//! has the same length in bytes and the same line breaks as the original, so spans fit both.
+
+use super::Source;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// Longest excerpt of a line, in bytes.
+const MAX_LINE: usize = 160;
+/// Parts of a key's name that make its value a secret, whatever the providers say.
+const SECRET_WORDS: [&str; 7] =
+    ["password", "passwd", "passphrase", "secret", "token", "private_key", "api_key"];
+
+/// A line of a file with a mark in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excerpt {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters of the whole line.
+    pub column: usize,
+    /// The line, masked, cut when very long.
+    pub text: String,
+    /// Byte offsets of the marker within `text`.
+    pub mark: (usize, usize),
+}
+
+/// A file's text without its secrets.
+#[derive(Debug, Clone)]
+pub(super) struct Masked {
+    pub path: String,
+    text: String,
+    lines: Vec<usize>,
+    /// The environment has no lines to speak of.
+    pub numbered: bool,
+}
+
+impl Masked {
+    /// Masks the values of all keys that are called like a secret, and user names in URLs.
+    pub fn new(source: &Source, secrets: &BTreeSet<&str>) -> Self {
+        let mut bytes = source.text.clone().into_bytes();
+        for range in secret_ranges(&source.text, secrets) {
+            for byte in bytes.get_mut(range).into_iter().flatten() {
+                if *byte != b'\n' && *byte != b'\r' {
+                    *byte = b'*';
+                }
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut lines = vec![0];
+        lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1));
+        Self { path: source.path.clone(), text, lines, numbered: true }
+    }
+
+    /// Variables, one a line, whose secrets are hidden already.
+    pub fn environment(source: &Source) -> Self {
+        Self { numbered: false, ..Self::new(source, &BTreeSet::new()) }
+    }
+
+    /// Whether a variable is called like a secret.
+    pub fn is_secret(name: &str, secrets: &BTreeSet<&str>) -> bool {
+        let name = name.to_lowercase();
+        let place = name.ends_with("__file") || name.ends_with("__credential");
+        let said = |word: &&str| name.contains(*word);
+        !place && (secrets.iter().any(said) || SECRET_WORDS.iter().any(said))
+    }
+
+    /// The masked text of a span.
+    pub fn slice(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+
+    /// Number of the line, from 1.
+    pub fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|start| *start <= at)
+    }
+
+    /// The line where a span begins; the marker ends with the line.
+    pub fn excerpt(&self, span: Range<usize>) -> Excerpt {
+        let start = floor(&self.text, span.start);
+        let line = self.line(start);
+        let from = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let whole = self.text.get(from..).unwrap_or_default();
+        let whole = whole.split('\n').next().unwrap_or_default().trim_end_matches('\r');
+        let mark = floor(whole, start - from);
+        let end = floor(whole, span.end.saturating_sub(from)).max(mark);
+        let column = whole.get(..mark).unwrap_or_default().chars().count() + 1;
+        let cut = if whole.len() > MAX_LINE { floor(whole, mark.saturating_sub(40)) } else { 0 };
+        let shown = whole.get(cut..).unwrap_or_default();
+        let shown = shown.get(..floor(shown, MAX_LINE)).unwrap_or_default();
+        let mark = (mark - cut, (end - cut).min(shown.len()));
+        Excerpt { line, column, text: shown.to_owned(), mark }
+    }
+}
+
+/// The nearest character boundary at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn secret_ranges(text: &str, secrets: &BTreeSet<&str>) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    let mut done = 0;
+    for (at, _) in text.match_indices('=') {
+        // No key is longer; looking further back would make one long line cost its square.
+        let from = floor(text, at.saturating_sub(400));
+        if at >= done && is_secret_key(text.get(from..at).unwrap_or_default(), secrets) {
+            if let Some(range) = value_range(text, at + 1) {
+                done = range.end;
+                out.push(range);
+            }
+        }
+    }
+    for (at, _) in text.match_indices("://") {
+        let from = at + 3;
+        let rest = text.get(from..).unwrap_or_default();
+        let end = rest.find(['"', '\'', '/', '\n', ' ', ',']).unwrap_or(rest.len());
+        if let Some(user) = rest.get(..end).and_then(|authority| authority.rfind('@')) {
+            out.push(from..from + user);
+        }
+    }
+    out
+}
+
+/// Whether the key that ends here is called like a secret. Within `{ … }` of a secret, `file` and
+/// `credential` say where it is; anything else might be it.
+fn is_secret_key(before: &str, secrets: &BTreeSet<&str>) -> bool {
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    let line = before.get(line_start..).unwrap_or_default();
+    let key = line.rsplit(['{', ',', '=']).next().unwrap_or_default();
+    let key = key.trim().to_lowercase();
+    let last = key.rsplit('.').next().unwrap_or_default();
+    let last = last.trim().trim_matches(['"', '\'']);
+    let says_secret =
+        |name: &str| secrets.contains(name) || SECRET_WORDS.iter().any(|word| name.contains(word));
+    if last == "file" || last == "credential" {
+        return false;
+    }
+    says_secret(&key)
+        || line.rfind('{').is_some_and(|brace| {
+            let outer = line.get(..brace).unwrap_or_default().trim_end();
+            let outer = outer.strip_suffix('=').unwrap_or(outer).trim_end();
+            let name = outer.rsplit(['{', ',', '.', ' ']).next().unwrap_or_default();
+            says_secret(&name.to_lowercase())
+        })
+}
+
+/// The value after a `=`: a string of any kind up to its end, else the rest of the line. A table
+/// has no secret of its own.
+fn value_range(text: &str, after: usize) -> Option<Range<usize>> {
+    let rest = text.get(after..)?;
+    let skipped = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+    let (from, rest) = (after + skipped, rest.get(skipped..)?);
+    if rest.starts_with('{') {
+        return None;
+    }
+    for quote in ["\"\"\"", "'''"] {
+        if let Some(inner) = rest.strip_prefix(quote) {
+            let len = inner.find(quote).unwrap_or(inner.len());
+            return Some(from + 3..from + 3 + len);
+        }
+    }
+    let line = rest.get(..rest.find('\n').unwrap_or(rest.len()))?;
+    for quote in ['"', '\''] {
+        if let Some(inner) = line.strip_prefix(quote) {
+            let mut escaped = false;
+            let end = inner.char_indices().find(|(_, c)| {
+                let ends = *c == quote && !escaped;
+                escaped = quote == '"' && *c == '\\' && !escaped;
+                ends
+            });
+            return Some(from + 1..from + 1 + end.map_or(inner.len(), |(i, _)| i));
+        }
+    }
+    Some(from..from + line.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(text: &str) -> String {
+        Masked::new(&Source::new("x", text), &BTreeSet::from(["pin"])).text
+    }
+
+    #[test]
+    fn secrets_are_blotted_out() {
+        assert_eq!(masked("client_secret = \"a\\\"b\" # x"), "client_secret = \"****\" # x");
+        assert_eq!(masked("password=abc\nx = 1"), "password=***\nx = 1");
+        assert_eq!(masked("pin = 'é"), "pin = '**");
+        assert_eq!(masked("a.token = \"\"\"x\ny\"\"\""), "a.token = \"\"\"*\n*\"\"\"");
+        assert_eq!(masked("password = { file = \"/x\" }"), "password = { file = \"/x\" }");
+        assert_eq!(masked("password = { value = \"x\" }"), "password = { value = \"*\" }");
+        assert_eq!(masked("p = \"http://u:p@h:1/\""), "p = \"http://***@h:1/\"");
+        assert_eq!(masked("name = \"x\""), "name = \"x\"");
+    }
+
+    #[test]
+    fn an_excerpt_fits_its_line() {
+        let m = Masked::new(&Source::new("x", "a = 1\r\nbé = \"long\nc"), &BTreeSet::new());
+        let e = m.excerpt(13..40);
+        assert_eq!((e.line, e.column, e.text.as_str()), (2, 6, "bé = \"long"));
+        assert_eq!(e.mark, (6, 11));
+        let end = m.excerpt(900..901);
+        assert_eq!((end.line, end.text.as_str()), (3, "c"));
+    }
+}

@@ -1,0 +1,425 @@
+use super::{Rules, Slot};
+use crate::domain::{Fault, ObjectSchema, Step, Time};
+use serde::{Deserialize, Serialize};
+
+/// How far an object has been read. Kept as JSON in the replica, beside the rows it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectState {
+    /// Fields that are read, in column order, the key first.
+    pub fields: Vec<String>,
+    /// Loading or following.
+    pub phase: Phase,
+    /// The source's delete log (or the last finished sweep) was read up to here.
+    #[serde(default)]
+    pub deletes_covered: Option<Time>,
+    /// A comparison of keys under way.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
+    /// New fields being filled.
+    #[serde(default)]
+    pub fill: Option<Fill>,
+    /// Deletes held for approval: how many rows.
+    #[serde(default)]
+    pub held: Option<u64>,
+    /// The object is no longer at the source (or not visible): its rows stay, nothing is read.
+    #[serde(default)]
+    pub gone: bool,
+}
+
+/// Loading or following.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// First load, key by key. `started` is the server's clock before the first query.
+    Load {
+        /// Server time.
+        started: Time,
+        /// Position.
+        after: Option<String>,
+    },
+    /// Changes are followed; `covered` is the end of the last finished window.
+    Follow {
+        /// Everything before is here, but for transactions open longer than the overlap.
+        covered: Time,
+        /// False until the first increment after a load is in.
+        settled: bool,
+        /// A window that was begun.
+        window: Option<Window>,
+    },
+    /// Whole re-read of an object without a stamp.
+    Reread {
+        /// Server time at its beginning.
+        started: Time,
+        /// Position.
+        after: Option<String>,
+        /// What the last finished read covers.
+        covered: Time,
+    },
+}
+
+/// A window that was begun: its bounds stay while its pages are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Inclusive.
+    pub from: Time,
+    /// Exclusive.
+    pub to: Time,
+    /// Position.
+    pub after: Option<String>,
+}
+
+/// A comparison of keys: first all keys of the source are noted, then rows not seen are deleted
+/// (or hidden), then keys not here are fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Server time at its beginning; deletes before it are covered once it ends.
+    pub started: Time,
+    /// Why; decides what becomes of rows that are not seen.
+    pub reason: SweepReason,
+    /// How far.
+    pub stage: Stage,
+    /// An admin released the guard for this one.
+    #[serde(default)]
+    pub approved: bool,
+}
+
+/// Why keys are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SweepReason {
+    /// The source has no log of deletes.
+    Schedule,
+    /// The source's log does not reach back far enough.
+    LogGap,
+    /// Account, profile, role or permission changed: rows not seen are hidden, never deleted.
+    Sight,
+}
+
+/// How far a sweep has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "kebab-case")]
+pub enum Stage {
+    /// Keys are being noted.
+    Keys {
+        /// Position.
+        after: Option<String>,
+    },
+    /// Rows that the source has and we have not are being fetched; `after` is the last key tried.
+    Fetch {
+        /// Keys up to here were asked for.
+        after: Option<String>,
+    },
+}
+
+/// New fields being read for rows that are here already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// The fields.
+    pub fields: Vec<String>,
+    /// Position.
+    pub after: Option<String>,
+}
+
+/// What the replica has to do together with storing the new state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consequence {
+    /// Forget what an earlier sweep noted.
+    BeginSweep,
+    /// Delete or hide rows that the finished sweep did not see, behind the guard unless released.
+    /// Rows written since the sweep began are left alone: it may have passed their place.
+    EndSweep {
+        /// Hide instead of delete.
+        hide: bool,
+        /// The guard is off.
+        approved: bool,
+    },
+    /// These are gone for good.
+    Delete(Vec<(String, Time)>),
+}
+
+impl ObjectState {
+    /// A new object: everything is to be loaded. `now` is the server's clock.
+    pub fn new(fields: Vec<String>, now: Time) -> Self {
+        Self {
+            fields,
+            phase: Phase::Load { started: now, after: None },
+            deletes_covered: Some(now),
+            sweep: None,
+            fill: None,
+            held: None,
+            gone: false,
+        }
+    }
+
+    /// Whether the first load and its first increment are still under way.
+    pub fn loading(&self) -> bool {
+        matches!(self.phase, Phase::Load { .. } | Phase::Follow { settled: false, .. })
+    }
+
+    /// The time this object is caught up to; see the manual for what that promises.
+    pub fn caught_up(&self) -> Option<Time> {
+        if matches!(self.sweep, Some(Sweep { reason: SweepReason::Sight, .. })) {
+            return None;
+        }
+        match &self.phase {
+            Phase::Load { .. } | Phase::Follow { settled: false, .. } => None,
+            Phase::Follow { covered, .. } | Phase::Reread { covered, .. } => Some(*covered),
+        }
+    }
+
+    /// The end of the next window, if one is due.
+    pub(super) fn next_window(&self, target: Time, now: Time) -> Option<Time> {
+        let Phase::Follow { covered, settled, .. } = &self.phase else { return None };
+        if !settled {
+            return Some(now.max(*covered));
+        }
+        (*covered < target).then_some(target)
+    }
+
+    /// Begins what is due by the clock before planning: a scheduled sweep, or the re-read of an
+    /// object without a stamp. Returns whether the notes of an earlier sweep are to be forgotten.
+    pub fn begin_due(&mut self, schema: &ObjectSchema, rules: &Rules, now: Time) -> bool {
+        if self.gone {
+            return false;
+        }
+        let every = |t: Time| t.checked_add(rules.sweep_every).unwrap_or(Time::MAX);
+        if schema.stamp.is_none()
+            && let Phase::Follow { covered, settled, .. } = &mut self.phase
+        {
+            *settled = true; // no increment will come
+            if every(*covered) <= now {
+                self.phase = Phase::Reread { started: now, after: None, covered: *covered };
+            }
+        }
+        let due = self.deletes_covered.is_none_or(|t| every(t) <= now);
+        if self.sweep.is_none() && !self.loading() && !schema.delete_log && due {
+            self.begin_sweep(SweepReason::Schedule, now);
+            return true;
+        }
+        false
+    }
+
+    /// Begins a sweep. One that hides is never weakened to one that deletes, and a new reason
+    /// starts over; nothing is compared while a first load is under way. The caller forgets the
+    /// notes of an earlier sweep ([`Consequence::BeginSweep`]).
+    pub fn begin_sweep(&mut self, reason: SweepReason, now: Time) {
+        if matches!(self.phase, Phase::Load { .. }) {
+            return;
+        }
+        let sight = matches!(self.sweep, Some(Sweep { reason: SweepReason::Sight, .. }));
+        let reason = if sight { SweepReason::Sight } else { reason };
+        let stage = Stage::Keys { after: None };
+        self.sweep = Some(Sweep { started: now, reason, stage, approved: false });
+    }
+
+    /// An admin approved the held deletes: compare afresh, without the guard.
+    pub fn approve(&mut self, now: Time) -> bool {
+        if self.held.is_none() {
+            return false;
+        }
+        self.begin_sweep(SweepReason::Schedule, now);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.approved = sweep.reason != SweepReason::Sight;
+        }
+        true
+    }
+
+    /// A batch is about to be committed: notes the position that covers it.
+    pub fn delivered(
+        &mut self,
+        slot: Slot,
+        bounds: Option<(Time, Time)>,
+        position: Option<String>,
+    ) {
+        match (slot, &mut self.phase) {
+            (Slot::Load, Phase::Load { after, .. } | Phase::Reread { after, .. }) => {
+                *after = position;
+            }
+            (Slot::Window, Phase::Follow { window, .. }) => {
+                if let Some((from, to)) = bounds {
+                    *window = Some(Window { from, to, after: position });
+                }
+            }
+            (Slot::Fill, _) => {
+                if let Some(fill) = &mut self.fill {
+                    fill.after = position;
+                }
+            }
+            (Slot::Sweep, _) => {
+                if let Some(Sweep { stage: Stage::Keys { after }, .. }) = &mut self.sweep {
+                    *after = position;
+                }
+            }
+            (Slot::Load | Slot::Window | Slot::Deleted | Slot::Fetch, _) => {}
+        }
+    }
+
+    /// A task ended with a step: moves the state on and says what else belongs into the same
+    /// transaction. `bounds` are those of the window, `now` is the server's clock before the
+    /// task was sent. `Step::Failed` is for [`ObjectState::failed`].
+    pub fn stepped(
+        &mut self,
+        slot: Slot,
+        bounds: Option<(Time, Time)>,
+        step: &Step,
+        now: Time,
+    ) -> Vec<Consequence> {
+        match step {
+            Step::Done => self.done(slot, bounds),
+            Step::Deleted { ids, earliest, covered } => {
+                let from = bounds.map_or(*covered, |b| b.0);
+                let mut out = Vec::new();
+                if !ids.is_empty() {
+                    out.push(Consequence::Delete(ids.clone()));
+                }
+                if earliest.is_some_and(|e| e > from) && self.sweep.is_none() {
+                    self.begin_sweep(SweepReason::LogGap, now);
+                    out.push(Consequence::BeginSweep);
+                }
+                let known = self.deletes_covered.unwrap_or(*covered);
+                self.deletes_covered = Some(known.max(*covered));
+                out
+            }
+            Step::More | Step::Counted(_) | Step::Token(_) | Step::Failed(_) => Vec::new(),
+        }
+    }
+
+    fn done(&mut self, slot: Slot, bounds: Option<(Time, Time)>) -> Vec<Consequence> {
+        match slot {
+            Slot::Load => {
+                if let Phase::Load { started, .. } = self.phase {
+                    let window = None;
+                    self.phase = Phase::Follow { covered: started, settled: false, window };
+                } else if let Phase::Reread { started, .. } = self.phase {
+                    self.phase = Phase::Follow { covered: started, settled: true, window: None };
+                }
+            }
+            Slot::Window => {
+                if let (Phase::Follow { covered, settled, window }, Some((_, to))) =
+                    (&mut self.phase, bounds)
+                {
+                    *covered = (*covered).max(to);
+                    *settled = true;
+                    *window = None;
+                }
+            }
+            Slot::Fill => self.fill = None,
+            Slot::Sweep => {
+                if let Some(sweep) = &mut self.sweep {
+                    sweep.stage = Stage::Fetch { after: None };
+                    return vec![Consequence::EndSweep {
+                        hide: sweep.reason == SweepReason::Sight,
+                        approved: sweep.approved,
+                    }];
+                }
+            }
+            Slot::Fetch | Slot::Deleted => {}
+        }
+        Vec::new()
+    }
+
+    /// Keys up to `last` were asked for; `none_left` ends the sweep.
+    pub fn fetched(&mut self, last: Option<String>, none_left: bool) {
+        let Some(sweep) = &mut self.sweep else { return };
+        if none_left {
+            let started = sweep.started;
+            self.deletes_covered = Some(self.deletes_covered.map_or(started, |t| t.max(started)));
+            self.sweep = None;
+        } else if let Stage::Fetch { after } = &mut sweep.stage {
+            *after = last;
+        }
+    }
+
+    /// A task failed in a way that concerns only this object. Returns what to do in the replica;
+    /// `None` when the fault is not this object's own and the run has to decide.
+    pub fn failed(&mut self, slot: Slot, fault: &Fault, now: Time) -> Option<Vec<Consequence>> {
+        match fault {
+            Fault::SchemaMoved { field: Some(field), .. } => {
+                self.fields.retain(|f| !f.eq_ignore_ascii_case(field));
+                if let Some(fill) = &mut self.fill {
+                    fill.fields.retain(|f| !f.eq_ignore_ascii_case(field));
+                    if fill.fields.is_empty() {
+                        self.fill = None;
+                    }
+                }
+                Some(Vec::new())
+            }
+            Fault::SchemaMoved { field: None, .. } => {
+                self.gone = true;
+                Some(Vec::new())
+            }
+            Fault::CursorLost { .. } => match slot {
+                Slot::Deleted => {
+                    self.deletes_covered = Some(now);
+                    self.begin_sweep(SweepReason::LogGap, now);
+                    Some(vec![Consequence::BeginSweep])
+                }
+                Slot::Window => {
+                    if let Phase::Follow { window, .. } = &mut self.phase {
+                        *window = None;
+                    }
+                    Some(Vec::new())
+                }
+                Slot::Load | Slot::Fill | Slot::Sweep | Slot::Fetch => {
+                    self.delivered(slot, None, None);
+                    Some(Vec::new())
+                }
+            },
+            Fault::Passing { .. }
+            | Fault::QuotaReached { .. }
+            | Fault::NeedsAuthorization { .. }
+            | Fault::Denied { .. }
+            | Fault::Conflict { .. }
+            | Fault::RecordRefused { .. }
+            | Fault::Misconfigured { .. }
+            | Fault::AddressNotAllowed { .. }
+            | Fault::Suspended { .. }
+            | Fault::Contract { .. } => None,
+        }
+    }
+
+    /// Takes over a new list of fields. Fields that are new to rows already here are filled.
+    /// Returns those.
+    pub fn take_fields(&mut self, fields: Vec<String>) -> Vec<String> {
+        let new: Vec<String> = fields
+            .iter()
+            .filter(|f| !self.fields.iter().any(|o| o.eq_ignore_ascii_case(f)))
+            .cloned()
+            .collect();
+        let begun = !matches!(self.phase, Phase::Load { after: None, .. });
+        if begun && !new.is_empty() {
+            // A position reached with fewer fields says nothing of the new ones: start over.
+            let fill = self.fill.get_or_insert(Fill { fields: Vec::new(), after: None });
+            fill.fields.extend(new.iter().cloned());
+            fill.after = None;
+        }
+        if let Some(fill) = &mut self.fill {
+            fill.fields.retain(|f| fields.iter().any(|n| n.eq_ignore_ascii_case(f)));
+            if fill.fields.is_empty() {
+                self.fill = None;
+            }
+        }
+        self.fields = fields;
+        self.gone = false;
+        new
+    }
+
+    /// These fields have a column without current values (it is new, or its type moved): they are
+    /// filled for the rows that are here already.
+    pub fn fill_again(&mut self, fields: &[String]) {
+        let known: Vec<&String> = fields
+            .iter()
+            .filter(|f| self.fields.iter().any(|k| k.eq_ignore_ascii_case(f)))
+            .collect();
+        if known.is_empty() || matches!(self.phase, Phase::Load { after: None, .. }) {
+            return;
+        }
+        let fill = self.fill.get_or_insert(Fill { fields: Vec::new(), after: None });
+        for field in known {
+            if !fill.fields.contains(field) {
+                fill.fields.push(field.clone());
+                fill.after = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The control socket: protocol (both ends), server, client.
+
+pub mod protocol;

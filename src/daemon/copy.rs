@@ -1,0 +1,82 @@
+//! A connection's replica as the daemon holds it: opened when first needed, closed when a run is
+//! over (a closed file can be read by a reader without write permission), used by one caller at
+//! a time, always on a blocking thread.
+
+use crate::replica::{Owner, Replica, ReplicaError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Handle on a replica that may be closed.
+#[derive(Clone)]
+pub struct Copy {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    open: Mutex<Option<Replica>>,
+}
+
+impl Copy {
+    /// For the connection's file; nothing is touched yet.
+    pub fn new(folder: &Path, connection: &str) -> Self {
+        let path = folder.join(format!("{connection}.db"));
+        Self { inner: Arc::new(Inner { path, open: Mutex::new(None) }) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Opens it and takes it for this owner. A file that a lost store left behind is adopted: the
+    /// epoch goes on from the file's.
+    pub async fn claim(&self, provider: &str, org: &str, id: &str) -> Result<(), ReplicaError> {
+        let (provider, org_id, connection) = (provider.to_owned(), org.to_owned(), id.to_owned());
+        self.with(move |replica| {
+            let epoch = match replica.owner()? {
+                Some(o) if o.connection == connection => o.epoch,
+                Some(o) => o.epoch + 1,
+                None => 1,
+            };
+            replica.claim(&Owner { provider, org_id, connection, epoch })
+        })
+        .await
+    }
+
+    /// Works on the open replica, opening it if need be.
+    pub async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Replica) -> Result<T, ReplicaError> + Send + 'static,
+    ) -> Result<T, ReplicaError> {
+        let inner = Arc::clone(&self.inner);
+        let path = inner.path.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut slot = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let replica = match slot.take() {
+                Some(replica) => slot.insert(replica),
+                None => slot.insert(Replica::open(&inner.path)?),
+            };
+            work(replica)
+        })
+        .await;
+        done.unwrap_or_else(|e| {
+            Err(ReplicaError::Bug {
+                doing: "working on the replica".into(),
+                path: path.display().to_string(),
+                cause: e.to_string(),
+            })
+        })
+    }
+
+    /// Closes it if it is open.
+    pub async fn close(&self) -> Result<(), ReplicaError> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || {
+            let taken = inner.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+            taken.map_or(Ok(()), Replica::close)
+        })
+        .await
+        .unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,451 @@
+//! The one holder of a connection's credential: sessions are handed out here, and nowhere else is
+//! a credential refreshed, so that one refresh is under way at a time.
+//!
+//! Invariants: before a refresh leaves, a row says so (no commit, no request: a full disk burns no
+//! grant); a rotated token is on the disk before the access token that came with it is used; a
+//! credential is never destroyed because of an error; nothing refreshes unless a call needs it.
+
+use super::env::{self, Env};
+use super::vault::VaultSlot;
+use crate::auth::{self, RefreshError};
+use crate::provider::{Ctx, Failure, Provider, Session, Toll};
+use crate::store::{Change, Doc, RefreshInFlight, Store, StoreError};
+use crmsync_core::config::settings::{Connection as Settings, SecretRef};
+use crmsync_core::domain::{CredentialKind, Fault, Identity, Reason, Time};
+use crmsync_core::reauth::{self, Verdict};
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::Mutex;
+
+/// How often identity and sight are looked at again; password systems log in anew for it, because
+/// there a session outlives a changed password.
+const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Names of secrets in the vault.
+pub const REFRESH_TOKEN: &str = "refresh_token";
+/// Password of password systems.
+pub const PASSWORD: &str = "password";
+/// The OAuth app's secret.
+pub const CLIENT_SECRET: &str = "client_secret";
+/// The credential before the last reauthorization, kept until the new one has worked.
+pub const FORMER: &str = "former_credential";
+/// A new grant of another account, waiting for a yes.
+pub const CANDIDATE: &str = "candidate_credential";
+/// PKCE verifier of the attempt under way.
+pub const VERIFIER: &str = "pkce_verifier";
+
+/// What is known of a grant beside its secret; a document of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GrantFacts {
+    /// Who answers with it; the pin.
+    pub identity: Option<Identity>,
+    /// Whether its refresh token is replaced at each use; unknown before the first refresh.
+    pub rotates: Option<bool>,
+    /// When it was given.
+    pub granted: Option<Time>,
+    /// By whom.
+    pub by: String,
+    /// When identity and sight were last looked at.
+    pub checked: Option<Time>,
+    /// When it was last used to make a session.
+    pub used: Option<Time>,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub enum SessionError {
+    /// The provider, or no credential.
+    Fault(Fault),
+    /// Ours: nothing was sent, or what came is kept in memory and stored before anything else.
+    Store(StoreError),
+}
+
+impl From<StoreError> for SessionError {
+    fn from(e: StoreError) -> Self {
+        Self::Store(e)
+    }
+}
+
+impl From<Fault> for SessionError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What a look at the identity brought.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Who answers, as far as known.
+    pub identity: Option<Identity>,
+    /// What the account may see has changed.
+    pub sight_changed: bool,
+    /// The server's clock, if it was asked.
+    pub server_time: Option<Time>,
+}
+
+/// See the module.
+pub struct Holder {
+    id: String,
+    name: String,
+    provider: Arc<dyn Provider>,
+    oauth: Option<auth::Client>,
+    settings: RwLock<Arc<Settings>>,
+    store: Store,
+    vault: Arc<VaultSlot>,
+    env: Env,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    session: Option<Session>,
+    /// A rotated token that the disk did not take: stored before anything else is done.
+    unsaved: Option<SecretString>,
+}
+
+impl Holder {
+    /// For one connection; nothing is opened or sent yet.
+    pub fn new(
+        id: &str,
+        name: &str,
+        provider: Arc<dyn Provider>,
+        oauth: Option<auth::Client>,
+        settings: Arc<Settings>,
+        store: Store,
+        vault: Arc<VaultSlot>,
+        env: Env,
+    ) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            provider,
+            oauth,
+            settings: RwLock::new(settings),
+            store,
+            vault,
+            env,
+            slot: Mutex::default(),
+        }
+    }
+
+    /// The foreign system.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.provider
+    }
+
+    /// The OAuth client, for providers that use it.
+    pub fn oauth(&self) -> Option<&auth::Client> {
+        self.oauth.as_ref()
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Facts of the grant and their version in the store.
+    pub fn facts(&self) -> Result<(GrantFacts, u64), StoreError> {
+        Ok(match self.store.doc("grant", &self.id)? {
+            Some((version, text)) => (serde_json::from_str(&text).unwrap_or_default(), version),
+            None => (GrantFacts::default(), 0),
+        })
+    }
+
+    /// The pinned identity.
+    pub fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        Ok(self.facts()?.0.identity)
+    }
+
+    /// The document that stores these facts.
+    pub fn facts_doc(&self, facts: &GrantFacts, version: u64) -> Doc {
+        let json = serde_json::to_string(facts).unwrap_or_default();
+        Doc { kind: "grant", key: self.id.clone(), version, json }
+    }
+
+    /// A secret: from the file or credential that the configuration names, else from the vault.
+    pub fn secret(&self, key: &str) -> Result<Option<SecretString>, Fault> {
+        let named = self.settings().secrets.get(key).cloned();
+        let read = |path: std::path::PathBuf| {
+            std::fs::read_to_string(&path)
+                .map(|t| Some(SecretString::from(t.trim_end_matches(['\r', '\n']).to_owned())))
+                .map_err(|e| Fault::Misconfigured {
+                    what: format!("reading {key} from {}: {e}", path.display()),
+                })
+        };
+        match named {
+            Some(SecretRef::File(path)) => read(path),
+            Some(SecretRef::Credential(name)) => {
+                let folder = env::variable("CREDENTIALS_DIRECTORY").unwrap_or_default();
+                read(std::path::Path::new(&folder).join(name))
+            }
+            None => self
+                .vault
+                .open()
+                .and_then(|vault| vault.get(&self.id, key))
+                .map_err(|e| Fault::Misconfigured { what: e.to_string() }),
+        }
+    }
+
+    /// The session in use, made now if there is none.
+    pub async fn session(&self) -> Result<Session, SessionError> {
+        let mut slot = self.slot.lock().await;
+        if slot.unsaved.is_none()
+            && let Some(session) = &slot.session
+        {
+            return Ok(session.clone());
+        }
+        self.make(&mut slot).await
+    }
+
+    /// A session in place of one that the provider refused. Whoever comes second finds the one
+    /// that the first made.
+    pub async fn renew(&self, dead: &Session, why: &str) -> Result<Session, SessionError> {
+        let mut slot = self.slot.lock().await;
+        if let Some(session) = &slot.session
+            && session.token.expose_secret() != dead.token.expose_secret()
+        {
+            return Ok(session.clone());
+        }
+        tracing::debug!(connection = %self.name, why, "the session is over");
+        slot.session = None;
+        self.make(&mut slot).await
+    }
+
+    /// Forgets the session: the next call makes a new one.
+    pub async fn drop_session(&self) {
+        self.slot.lock().await.session = None;
+    }
+
+    /// Takes over a session that was just proved together with its grant.
+    pub async fn take_session(&self, session: Session) {
+        let mut slot = self.slot.lock().await;
+        slot.session = Some(session);
+        slot.unsaved = None;
+    }
+
+    async fn make(&self, slot: &mut Slot) -> Result<Session, SessionError> {
+        if let Some(token) = slot.unsaved.clone() {
+            self.save_rotated(&token)?;
+            slot.unsaved = None;
+            if let Some(session) = &slot.session {
+                return Ok(session.clone());
+            }
+        }
+        let session = match self.provider.credential() {
+            CredentialKind::Code => self.refresh(slot).await?,
+            CredentialKind::ClientCredentials => self.client_credentials().await?,
+            CredentialKind::Password => self.log_in().await?,
+        };
+        slot.session = Some(session.clone());
+        Ok(session)
+    }
+
+    fn never(&self, what: &str) -> SessionError {
+        let text = format!("no {what} is stored for {}", self.name);
+        Fault::NeedsAuthorization { reason: Reason::NeverAuthorized, text }.into()
+    }
+
+    async fn client_credentials(&self) -> Result<Session, SessionError> {
+        let Some(secret) = self.secret(CLIENT_SECRET)? else {
+            return Err(self.never(CLIENT_SECRET));
+        };
+        Ok(self.client()?.client_credentials(self.provider.as_ref(), &secret).await?)
+    }
+
+    async fn log_in(&self) -> Result<Session, SessionError> {
+        let Some(password) = self.secret(PASSWORD)? else { return Err(self.never(PASSWORD)) };
+        let user = self.settings().keys.get("username").cloned().unwrap_or_default();
+        Ok(self.provider.log_in(&user, &password).await?)
+    }
+
+    fn client(&self) -> Result<&auth::Client, Fault> {
+        self.oauth.as_ref().ok_or_else(|| Fault::Misconfigured {
+            what: format!("{} is not authorized by OAuth", self.settings().provider),
+        })
+    }
+
+    async fn refresh(&self, slot: &mut Slot) -> Result<Session, SessionError> {
+        let vault = self.vault.open().map_err(|e| Fault::Misconfigured { what: e.to_string() })?;
+        let sealed = |e: crate::store::vault::VaultError| Fault::Misconfigured { what: e.to_string() };
+        let Some(token) = vault.get(&self.id, REFRESH_TOKEN).map_err(sealed)? else {
+            return Err(self.never("grant"));
+        };
+        let generation =
+            vault.generation(&self.id, REFRESH_TOKEN).map_err(sealed)?.unwrap_or_default();
+        let secret = self.secret(CLIENT_SECRET)?;
+        let (facts, _) = self.facts()?;
+        // A row of before: we died, or heard nothing, after an earlier request had left.
+        let unanswered = self
+            .store
+            .refresh_in_flight(&self.id)?
+            .is_some_and(|row| row.generation == generation);
+        let row = RefreshInFlight { generation, started: self.env.now() };
+        self.mark(Some(row))?;
+        let answer =
+            self.client()?.refresh(self.provider.as_ref(), &token, secret.as_ref()).await;
+        match answer {
+            Ok(answer) => {
+                match answer.new_refresh {
+                    Some(new) => {
+                        // Kept in memory should the disk refuse: nothing is lost while we live.
+                        slot.session = Some(answer.session.clone());
+                        slot.unsaved = Some(new.clone());
+                        self.save_rotated(&new)?;
+                        slot.unsaved = None;
+                    }
+                    None => self.save_used(facts.rotates.is_none())?,
+                }
+                Ok(answer.session)
+            }
+            Err(RefreshError::NotSent(fault)) => {
+                if !unanswered {
+                    self.mark(None)?;
+                }
+                Err(fault.into())
+            }
+            // The token may be spent: the row stays, and says so to whoever tries next.
+            Err(RefreshError::Unknown(fault)) => Err(fault.into()),
+            Err(RefreshError::Refused(fault)) => {
+                self.mark(None)?;
+                Err(lost_or(fault, unanswered && facts.rotates != Some(false)).into())
+            }
+        }
+    }
+
+    /// Notes (or clears) that a refresh is on its way.
+    fn mark(&self, row: Option<RefreshInFlight>) -> Result<(), StoreError> {
+        let refresh = vec![(self.id.clone(), row)];
+        tokio::task::block_in_place(|| self.store.apply(Change { refresh, ..Change::default() }))
+    }
+
+    fn save_rotated(&self, token: &SecretString) -> Result<(), SessionError> {
+        let vault = self.vault.open().map_err(|e| Fault::Misconfigured { what: e.to_string() })?;
+        let write = vault
+            .put(&self.id, REFRESH_TOKEN, token)
+            .map_err(|e| Fault::Misconfigured { what: e.to_string() })?;
+        let (mut facts, version) = self.facts()?;
+        facts.rotates = Some(true);
+        facts.used = Some(self.env.now());
+        let change = Change {
+            docs: vec![self.facts_doc(&facts, version)],
+            secrets: vec![write],
+            refresh: vec![(self.id.clone(), None)],
+            ..Change::default()
+        };
+        tokio::task::block_in_place(|| self.store.apply(change))?;
+        Ok(())
+    }
+
+    fn save_used(&self, first: bool) -> Result<(), StoreError> {
+        let mut change =
+            Change { refresh: vec![(self.id.clone(), None)], ..Change::default() };
+        let (mut facts, version) = self.facts()?;
+        let now = self.env.now();
+        // The time of use is only wanted by the day: no need to write it at each refresh.
+        let old = facts.used.is_none_or(|t| now.duration_since(t) > SignedDuration::from_hours(1));
+        if first || old {
+            facts.rotates = Some(false);
+            facts.used = Some(now);
+            change.docs.push(self.facts_doc(&facts, version));
+        }
+        tokio::task::block_in_place(|| self.store.apply(change))
+    }
+
+    /// Looks who answers, once a day, or at once where it was never looked.
+    pub async fn check_identity(&self, toll: &dyn Toll) -> Result<Checked, SessionOrHeld> {
+        let (facts, _) = self.facts()?;
+        let now = self.env.now();
+        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
+        if fresh && facts.identity.is_some() {
+            return Ok(Checked { identity: facts.identity, ..Checked::default() });
+        }
+        if self.provider.credential() == CredentialKind::Password {
+            self.drop_session().await;
+        }
+        let (found, server_time) = self.identify(toll).await?;
+        let pinned_org = self.settings().org_id.clone();
+        let verdict =
+            reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
+        if let Some(reason) = verdict.reason() {
+            let text = format!("{} of {} answers", found.username, found.org_id);
+            return Err(Fault::NeedsAuthorization { reason, text }.into());
+        }
+        let sight_changed = facts.identity.as_ref().is_some_and(|p| p.sight != found.sight);
+        let (mut facts, version) = self.facts()?;
+        facts.checked = Some(now);
+        facts.identity = Some(found.clone());
+        let docs = vec![self.facts_doc(&facts, version)];
+        self.store.apply(Change { docs, ..Change::default() })?;
+        debug_assert!(verdict == Verdict::Same || verdict == Verdict::FirstTime);
+        Ok(Checked { identity: Some(found), sight_changed, server_time })
+    }
+
+    /// Asks who answers, with the session in use.
+    pub async fn identify(
+        &self,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
+        let mut session = self.session().await?;
+        for attempt in 0..2 {
+            match self.provider.identify(Ctx { session: &session, toll }).await {
+                Ok(told) => return Ok((told.value, told.server_time)),
+                Err(Failure::SessionDead(text)) if attempt == 0 => {
+                    session = self.renew(&session, &text).await?;
+                }
+                Err(Failure::SessionDead(text)) => {
+                    return Err(Fault::passing(format!("a new session is refused: {text}")).into());
+                }
+                Err(Failure::Held) => return Err(SessionOrHeld::Held),
+                Err(Failure::Fault(fault)) => return Err(fault.into()),
+            }
+        }
+        Err(Fault::contract("no answer").into())
+    }
+}
+
+/// As [`SessionError`], or held by the toll.
+#[derive(Debug)]
+pub enum SessionOrHeld {
+    /// The toll.
+    Held,
+    /// The provider.
+    Fault(Fault),
+    /// Ours.
+    Store(StoreError),
+}
+
+impl From<SessionError> for SessionOrHeld {
+    fn from(e: SessionError) -> Self {
+        match e {
+            SessionError::Fault(f) => Self::Fault(f),
+            SessionError::Store(e) => Self::Store(e),
+        }
+    }
+}
+
+impl From<StoreError> for SessionOrHeld {
+    fn from(e: StoreError) -> Self {
+        Self::Store(e)
+    }
+}
+
+impl From<Fault> for SessionOrHeld {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// A refusal after an unanswered refresh has a reason of its own: we may have lost the new token.
+fn lost_or(fault: Fault, unanswered: bool) -> Fault {
+    match fault {
+        Fault::NeedsAuthorization {
+            reason: Reason::GrantRevoked | Reason::GrantExpired,
+            text,
+        } if unanswered => {
+            Fault::NeedsAuthorization { reason: Reason::GrantLostWhileRotating, text }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,378 @@
+//! Calls: planned tasks are packed, sent, and what comes back is committed.
+
+use super::prelude::json;
+use super::{Progress, Run, Stop};
+use crate::provider::{Ctx, Failure};
+use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode};
+use crmsync_core::config::settings;
+use crmsync_core::connection::StopWhy;
+use crmsync_core::domain::{Call, Delivered, Fault, Schema, Step, Task, TaskKind, Time};
+use crmsync_core::sync::{
+    self, Consequence, GUARD_PERCENT, GUARD_ROWS, Object, Planned, Slot, Stage, Sweep,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+impl Run {
+    /// What is to be read next.
+    pub(super) async fn plan(&mut self, target: Time, now: Time) -> Result<Vec<Planned>, Stop> {
+        let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let names: Vec<String> = self
+            .states
+            .keys()
+            .filter(|o| self.schemas.contains_key(*o) && !self.failing.contains_key(*o))
+            .cloned()
+            .collect();
+        for object in &names {
+            let (Some(state), Some(schema)) =
+                (self.states.get_mut(object), self.schemas.get(object))
+            else {
+                continue;
+            };
+            if state.begin_due(schema, &self.rules, now) {
+                self.begin_sweep(object).await?;
+            }
+            let fetching = match self.states.get(object).and_then(|s| s.sweep.clone()) {
+                Some(Sweep { stage: Stage::Fetch { after }, .. }) => Some(after),
+                Some(_) | None => None,
+            };
+            if let Some(after) = fetching {
+                let (name, page) = (object.clone(), self.rules.page);
+                let keys = self
+                    .work
+                    .copy
+                    .with(move |r| r.take_new_keys(&name, after.as_deref(), page))
+                    .await?;
+                if keys.is_empty() {
+                    if let Some(state) = self.states.get_mut(object) {
+                        state.fetched(None, true);
+                    }
+                    self.store_state(object).await?;
+                }
+                missing.insert(object.clone(), keys);
+            }
+        }
+        let none = Vec::new();
+        let objects: Vec<Object<'_>> = names
+            .iter()
+            .filter_map(|o| {
+                Some(Object {
+                    state: self.states.get(o)?,
+                    schema: self.schemas.get(o)?,
+                    missing: missing.get(o).unwrap_or(&none),
+                })
+            })
+            .collect();
+        Ok(sync::plan(&objects, &self.rules, target, now))
+    }
+
+    /// Packs and sends the tasks, one call after the other.
+    pub(super) async fn do_calls(&mut self, planned: &[Planned], now: Time) -> Result<(), Stop> {
+        let schema = Arc::new(Schema { objects: self.schemas.clone() });
+        let tasks: Vec<Task> = planned.iter().map(|p| p.task.clone()).collect();
+        let calls = self.work.provider.calls(&tasks, &schema, &self.work.domain, usize::MAX);
+        for call in calls {
+            if self.work.stop.is_cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            let slots: Vec<Slot> = call
+                .tasks
+                .iter()
+                .map(|t| planned.iter().find(|p| p.task == *t).map_or(Slot::Window, |p| p.slot))
+                .collect();
+            let moved = self.do_call(&call, &slots, &schema, now).await?;
+            if moved {
+                // The source's schema changed under us: what was planned may name lost fields.
+                self.describe(true).await?;
+                self.lay_out(now).await?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One call. Returns whether the schema moved.
+    async fn do_call(
+        &mut self,
+        call: &Call,
+        slots: &[Slot],
+        schema: &Arc<Schema>,
+        now: Time,
+    ) -> Result<bool, Stop> {
+        let provider = Arc::clone(&self.work.provider);
+        let toll = Arc::clone(&self.work.toll);
+        let mut session = self.work.holder.session().await?;
+        for attempt in 0..2 {
+            // Two pages may wait while one is written.
+            let (sink, batches) = mpsc::channel(2);
+            let ctx = Ctx { session: &session, toll: toll.as_ref() };
+            let sent = provider.send(ctx, call, schema, sink);
+            let (outcome, written) = tokio::join!(sent, self.write_batches(call, slots, batches));
+            written?;
+            match outcome {
+                Ok(outcome) => {
+                    self.account.calls += u64::from(call.cost);
+                    self.clock.tell(outcome.server_time);
+                    return self.finish(call, slots, outcome.steps, now).await;
+                }
+                Err(Failure::Held) => return Err(Stop::Quota),
+                Err(Failure::Fault(fault)) => {
+                    self.account.calls += u64::from(call.cost);
+                    return Err(Stop::Fault(fault));
+                }
+                Err(Failure::SessionDead(text)) if attempt == 0 => {
+                    self.account.calls += u64::from(call.cost);
+                    session = self.work.holder.renew(&session, &text).await?;
+                }
+                Err(Failure::SessionDead(text)) => {
+                    return Err(Stop::Fault(Fault::passing(format!(
+                        "a session that was just made is refused: {text}"
+                    ))));
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Commits batches as they come, each with the position that covers it.
+    async fn write_batches(
+        &mut self,
+        call: &Call,
+        slots: &[Slot],
+        mut batches: mpsc::Receiver<Delivered>,
+    ) -> Result<(), Stop> {
+        while let Some(Delivered { task: index, batch, position }) = batches.recv().await {
+            let (Some(task), Some(slot)) = (call.tasks.get(index), slots.get(index)) else {
+                continue;
+            };
+            let Some(state) = self.states.get_mut(&task.object) else { continue };
+            let rows = batch.rows() as u64;
+            state.delivered(*slot, bounds(task), position);
+            let loading = state.loading();
+            let (object, fields, state) = (task.object.clone(), task.fields.clone(), json(state));
+            let (slot, at) = (*slot, self.work.env.now());
+            let applied = self
+                .work
+                .copy
+                .with(move |replica| {
+                    let object = object.as_str();
+                    let rows = match slot {
+                        Slot::Sweep => Change::SweepKeys { object, batch: &batch },
+                        Slot::Fill => {
+                            let mode = Mode::Fill;
+                            Change::Rows { object, fields: &fields, batch: &batch, mode, at }
+                        }
+                        Slot::Window | Slot::Load | Slot::Fetch | Slot::Deleted => {
+                            let mode = Mode::Upsert;
+                            Change::Rows { object, fields: &fields, batch: &batch, mode, at }
+                        }
+                    };
+                    replica.write(&[rows, Change::State { object, state: &state }])
+                })
+                .await?;
+            self.count(&applied[..applied.len().min(1)], slot == Slot::Sweep);
+            let total = self.rows.entry(task.object.clone()).or_default();
+            if slot != Slot::Sweep {
+                *total += rows;
+            }
+            let (object, rows) = (task.object.clone(), *total);
+            (self.work.progress)(Progress { object, rows, calls: self.account.calls, loading });
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, applied: &[Applied], keys_only: bool) {
+        for a in applied {
+            if !keys_only {
+                self.account.read += a.rows;
+            }
+            self.account.changed += a.changed;
+            self.account.deleted += a.deleted;
+        }
+    }
+
+    /// Takes the steps of a finished call. Returns whether the schema moved.
+    async fn finish(
+        &mut self,
+        call: &Call,
+        slots: &[Slot],
+        steps: Vec<Step>,
+        now: Time,
+    ) -> Result<bool, Stop> {
+        let mut moved = false;
+        let mut first_fault = None;
+        for ((task, slot), step) in call.tasks.iter().zip(slots).zip(steps) {
+            let Some(state) = self.states.get_mut(&task.object) else { continue };
+            if let Step::Failed(fault) = step {
+                match self.object_failed(task, *slot, &fault, now).await? {
+                    Failed::SchemaMoved => moved = true,
+                    Failed::Handled => {}
+                    Failed::Run => {
+                        first_fault.get_or_insert(fault);
+                    }
+                }
+                continue;
+            }
+            let was_loading = state.loading();
+            let mut consequences = state.stepped(*slot, bounds(task), &step, now);
+            if *slot == Slot::Fetch
+                && let TaskKind::Ids { ids } = &task.kind
+            {
+                state.fetched(ids.last().cloned(), false);
+            }
+            let settled = was_loading && !state.loading();
+            if consequences.is_empty() && step == Step::More {
+                continue; // the last batch was committed with its position
+            }
+            self.apply(&task.object, &mut consequences).await?;
+            if settled {
+                let rows = self.rows.get(&task.object).copied().unwrap_or(0);
+                self.say(format!("{}: first load is in, {rows} rows", task.object));
+            }
+        }
+        match first_fault {
+            Some(fault) => Err(Stop::Fault(fault)),
+            None => Ok(moved),
+        }
+    }
+
+    /// Commits an object's state with what follows from the step that made it.
+    async fn apply(&mut self, object: &str, todo: &mut Vec<Consequence>) -> Result<(), Stop> {
+        let Some(state) = self.states.get(object) else { return Ok(()) };
+        let policy = self.work.settings.deletes;
+        let ending = todo.iter().find_map(|c| match c {
+            Consequence::EndSweep { hide, approved } => Some((*hide, *approved)),
+            Consequence::BeginSweep | Consequence::Delete(_) => None,
+        });
+        let (name, state_text) = (object.to_owned(), json(state));
+        let (at, todo) = (self.work.env.now(), std::mem::take(todo));
+        let applied = self
+            .work
+            .copy
+            .with(move |replica| {
+                let object = name.as_str();
+                let mut changes = Vec::new();
+                for consequence in &todo {
+                    changes.push(match consequence {
+                        Consequence::BeginSweep => Change::SweepBegin { object },
+                        Consequence::EndSweep { hide, approved } => Change::SweepEnd {
+                            object,
+                            as_: match (hide, policy) {
+                                (true, _) => Absent::Hide,
+                                (false, settings::Deletes::Mark) => Absent::Mark,
+                                (false, settings::Deletes::Remove) => Absent::Remove,
+                            },
+                            guard: (!hide && !approved)
+                                .then_some(Guard { max_percent: GUARD_PERCENT, max_rows: GUARD_ROWS }),
+                            at,
+                        },
+                        Consequence::Delete(ids) => Change::Deleted {
+                            object,
+                            ids,
+                            policy: match policy {
+                                settings::Deletes::Mark => Deletes::Mark,
+                                settings::Deletes::Remove => Deletes::Remove,
+                            },
+                            at,
+                        },
+                    });
+                }
+                changes.push(Change::State { object, state: &state_text });
+                replica.write(&changes)
+            })
+            .await?;
+        self.count(&applied, true);
+        if let Some((hide, _)) = ending {
+            let held: u64 = applied.iter().map(|a| a.held).sum();
+            let missing: u64 = applied.iter().map(|a| a.missing).sum();
+            let gone: u64 = applied.iter().map(|a| a.deleted).sum();
+            let verb = if hide { "hidden" } else { "deleted" };
+            self.say(format!("{object}: keys compared: {gone} {verb}, {missing} to fetch, {held} held"));
+            self.note_held(object, held).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_held(&mut self, object: &str, held: u64) -> Result<(), Stop> {
+        let Some(state) = self.states.get_mut(object) else { return Ok(()) };
+        let before = state.held;
+        state.held = (held > 0).then_some(held);
+        if before.is_some() || held > 0 {
+            self.held.insert(object.to_owned(), held);
+            self.store_state(object).await?;
+        }
+        Ok(())
+    }
+
+    async fn object_failed(
+        &mut self,
+        task: &Task,
+        slot: Slot,
+        fault: &Fault,
+        now: Time,
+    ) -> Result<Failed, Stop> {
+        let object = task.object.as_str();
+        let Some(state) = self.states.get_mut(object) else { return Ok(Failed::Handled) };
+        if let Fault::SchemaMoved { field: Some(field), .. } = fault
+            && !state.fields.iter().any(|f| f.eq_ignore_ascii_case(field))
+        {
+            // Not one of ours: dropping it would change nothing, and asking again neither.
+            self.failing.insert(object.to_owned(), fault.clone());
+            return Ok(Failed::Handled);
+        }
+        if let Some(mut consequences) = state.failed(slot, fault, now) {
+            self.say(format!("{object}: {fault}"));
+            let moved = match fault {
+                Fault::SchemaMoved { field, .. } => {
+                    if let Some(field) = field {
+                        self.refused.insert((object.to_owned(), field.clone()));
+                    }
+                    self.gone.insert((object.to_owned(), field.clone()));
+                    true
+                }
+                _ => false,
+            };
+            self.apply(object, &mut consequences).await?;
+            return Ok(if moved { Failed::SchemaMoved } else { Failed::Handled });
+        }
+        match fault {
+            Fault::Denied { .. }
+            | Fault::Contract { .. }
+            | Fault::Conflict { .. }
+            | Fault::RecordRefused { .. } => {
+                self.say(format!("{object}: {fault}"));
+                self.failing.insert(object.to_owned(), fault.clone());
+                Ok(Failed::Handled)
+            }
+            Fault::QuotaReached { .. } => Err(Stop::Fault(fault.clone())),
+            Fault::Passing { .. }
+            | Fault::NeedsAuthorization { .. }
+            | Fault::SchemaMoved { .. }
+            | Fault::CursorLost { .. }
+            | Fault::Misconfigured { .. }
+            | Fault::AddressNotAllowed { .. }
+            | Fault::Suspended { .. } => Ok(Failed::Run),
+        }
+    }
+}
+
+enum Failed {
+    /// The schema moved: describe and plan afresh.
+    SchemaMoved,
+    /// This object's own matter.
+    Handled,
+    /// The run's matter.
+    Run,
+}
+
+fn bounds(task: &Task) -> Option<(Time, Time)> {
+    match &task.kind {
+        TaskKind::Window { from, to, .. } | TaskKind::Deleted { from, to } => Some((*from, *to)),
+        TaskKind::Scan { .. }
+        | TaskKind::Delta { .. }
+        | TaskKind::Keys { .. }
+        | TaskKind::Ids { .. }
+        | TaskKind::Count => None,
+    }
+}

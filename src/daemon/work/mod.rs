@@ -1,0 +1,355 @@
+//! One run: what is to be done is read from store and replica, done call by call, and committed
+//! batch by batch.
+//!
+//! Hides the order of things within a run. Invariants: rows and the state that covers them are one
+//! transaction; nothing is sent without the toll; cut anywhere, the next run goes on at the last
+//! commit; an object that fails on its own does not stop the others.
+
+mod calls;
+mod prelude;
+
+use super::clock::ServerClock;
+use super::copy::Copy;
+use super::env::Env;
+use super::grant::{Holder, SessionError};
+use crate::provider::{Ctx, Failure, Provider, Toll};
+use crate::replica::ReplicaError;
+use crate::store::{Store, StoreError};
+use crmsync_core::config::settings::Connection as Settings;
+use crmsync_core::connection::StopWhy;
+use crmsync_core::domain::{Fault, ObjectSchema, QuotaDomain, Time};
+use crmsync_core::sync::{ObjectState, Rules};
+use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What a run is made with.
+pub struct Work {
+    /// Name of the connection.
+    pub name: String,
+    /// Its internal id.
+    pub id: String,
+    /// Settings in force when the run began.
+    pub settings: Arc<Settings>,
+    /// The foreign system.
+    pub provider: Arc<dyn Provider>,
+    /// The one holder of its credential.
+    pub holder: Arc<Holder>,
+    /// Pays.
+    pub toll: Arc<dyn Toll>,
+    /// Where it is paid.
+    pub domain: QuotaDomain,
+    /// The replica.
+    pub copy: Copy,
+    /// The daemon's memory.
+    pub store: Store,
+    /// Clock.
+    pub env: Env,
+    /// Pulled to stop at the next checkpoint.
+    pub stop: CancellationToken,
+    /// Usual distance of runs.
+    pub interval: SignedDuration,
+    /// Told of each commit.
+    pub progress: Box<dyn Fn(Progress) + Send + Sync>,
+}
+
+/// A commit.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// Object.
+    pub object: String,
+    /// Rows of it in this run.
+    pub rows: u64,
+    /// Calls of this run.
+    pub calls: u64,
+    /// Whether it belongs to a first load.
+    pub loading: bool,
+}
+
+/// What somebody wished for, kept in the store until a run has taken it over. Taking it over
+/// twice is harmless.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wishes {
+    /// Describe the source again.
+    pub describe: bool,
+    /// What our account sees may have changed: compare keys, hide what is gone.
+    pub sight: bool,
+    /// Release held deletes.
+    pub approve: bool,
+    /// Read these objects again in whole.
+    pub full: BTreeSet<String>,
+}
+
+/// What a run did; its lines for `log`.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// Calls paid.
+    pub calls: u64,
+    /// Rows read.
+    pub read: u64,
+    /// Rows changed in the replica.
+    pub changed: u64,
+    /// Rows deleted or hidden.
+    pub deleted: u64,
+    /// Its story.
+    pub lines: Vec<String>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum End {
+    /// Everything that was to be done is done.
+    Done,
+    /// At a checkpoint.
+    Stopped(StopWhy),
+    /// The provider: with the fault.
+    Failed(Fault),
+    /// The replica.
+    Replica(ReplicaError),
+    /// The store.
+    Store(StoreError),
+}
+
+/// All that a run has to say.
+#[derive(Debug)]
+pub struct Report {
+    /// How it ended.
+    pub end: End,
+    /// What it did.
+    pub account: Account,
+    /// Objects that failed on their own.
+    pub failing: BTreeMap<String, Fault>,
+    /// Fields (none: the whole object) that were to be read and are not at the source.
+    pub gone: BTreeSet<(String, Option<String>)>,
+    /// Deletes held by the guard, by object; 0: no longer held.
+    pub held: BTreeMap<String, u64>,
+    /// State of all objects; none when the replica could not be read.
+    pub objects: Option<Vec<ObjectSummary>>,
+    /// Our clock minus the server's.
+    pub clock_off: Option<SignedDuration>,
+}
+
+/// What `status` shows of an object; a cache of the replica, kept in the store with its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectSummary {
+    /// API name.
+    pub name: String,
+    /// Table.
+    pub table: String,
+    /// How far.
+    pub state: ObjectState,
+    /// Live rows.
+    pub live: u64,
+    /// Marked as deleted.
+    pub deleted: u64,
+    /// Hidden.
+    pub hidden: u64,
+    /// Values kept raw.
+    pub odd: u64,
+}
+
+/// Why a run goes no further.
+enum Stop {
+    Cancelled,
+    Quota,
+    Fault(Fault),
+    Replica(ReplicaError),
+    Store(StoreError),
+}
+
+impl From<ReplicaError> for Stop {
+    fn from(e: ReplicaError) -> Self {
+        Self::Replica(e)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(e: StoreError) -> Self {
+        Self::Store(e)
+    }
+}
+
+impl From<SessionError> for Stop {
+    fn from(e: SessionError) -> Self {
+        match e {
+            SessionError::Fault(fault) => Self::Fault(fault),
+            SessionError::Store(e) => Self::Store(e),
+        }
+    }
+}
+
+/// A run under way.
+struct Run {
+    work: Work,
+    clock: ServerClock,
+    rules: Rules,
+    schemas: BTreeMap<String, ObjectSchema>,
+    states: BTreeMap<String, ObjectState>,
+    rows: BTreeMap<String, u64>,
+    account: Account,
+    failing: BTreeMap<String, Fault>,
+    gone: BTreeSet<(String, Option<String>)>,
+    held: BTreeMap<String, u64>,
+    /// Fields that the source refused in this run; not asked for again before the next describe.
+    refused: BTreeSet<(String, String)>,
+}
+
+impl Work {
+    /// Does it. Never panics, never returns early without a report.
+    pub async fn run(self) -> Report {
+        let rules = Rules {
+            overlap: self.settings.late_commit_window,
+            sweep_every: self.settings.sweep,
+            page: 200,
+        };
+        let mut run = Run {
+            clock: ServerClock::new(self.env),
+            work: self,
+            rules,
+            schemas: BTreeMap::new(),
+            states: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            account: Account::default(),
+            failing: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            held: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        };
+        let ended = run.all().await;
+        let end = match ended {
+            Ok(()) => End::Done,
+            Err(Stop::Cancelled) => End::Stopped(StopWhy::Pause),
+            Err(Stop::Quota) => End::Stopped(StopWhy::Quota),
+            Err(Stop::Fault(fault)) => End::Failed(fault),
+            Err(Stop::Replica(e)) => End::Replica(e),
+            Err(Stop::Store(e)) => End::Store(e),
+        };
+        run.report(end).await
+    }
+}
+
+impl Run {
+    async fn all(&mut self) -> Result<(), Stop> {
+        self.prepare().await?;
+        let mut target = self.server_now().await?;
+        loop {
+            if self.work.stop.is_cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            let now = self.server_now().await?;
+            // A long load must not let the other objects grow stale.
+            if now.duration_since(target) >= self.work.interval {
+                target = now;
+            }
+            let planned = self.plan(target, now).await?;
+            if planned.is_empty() {
+                return Ok(());
+            }
+            self.do_calls(&planned, now).await?;
+        }
+    }
+
+    /// The server's clock; asks for it where no answer has told it yet.
+    async fn server_now(&mut self) -> Result<Time, Stop> {
+        if let Some(now) = self.clock.now() {
+            return Ok(now);
+        }
+        let provider = Arc::clone(&self.work.provider);
+        let told = self.ask(move |ctx| provider_clock(&provider, ctx)).await?;
+        self.clock.tell(told);
+        // A server that tells no time: ours, less the overlap.
+        let ours = self.work.env.now().checked_sub(self.work.settings.late_commit_window);
+        Ok(self.clock.now().or(ours.ok()).unwrap_or(Time::UNIX_EPOCH))
+    }
+
+    /// Asks something beside the path of the data: with a session, once more after a renewed one.
+    async fn ask<T>(
+        &mut self,
+        question: impl for<'a> Fn(Ctx<'a>) -> BoxFuture<'a, Result<T, Failure>>,
+    ) -> Result<T, Stop> {
+        let mut session = self.work.holder.session().await?;
+        for attempt in 0..2 {
+            let ctx = Ctx { session: &session, toll: self.work.toll.as_ref() };
+            match question(ctx).await {
+                Ok(value) => return Ok(value),
+                Err(Failure::Held) => return Err(Stop::Quota),
+                Err(Failure::Fault(fault)) => return Err(Stop::Fault(fault)),
+                Err(Failure::SessionDead(text)) if attempt == 0 => {
+                    session = self.work.holder.renew(&session, &text).await?;
+                }
+                Err(Failure::SessionDead(text)) => {
+                    return Err(Stop::Fault(Fault::passing(format!(
+                        "a session that was just made is refused: {text}"
+                    ))));
+                }
+            }
+        }
+        Err(Stop::Fault(Fault::contract("no answer")))
+    }
+
+    fn say(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        tracing::debug!(connection = %self.work.name, "{line}");
+        // A run's story is for people: bounded.
+        if self.account.lines.len() < 200 {
+            self.account.lines.push(line);
+        }
+    }
+
+    async fn report(mut self, end: End) -> Report {
+        let objects = match end {
+            End::Replica(_) => None,
+            End::Done | End::Stopped(_) | End::Failed(_) | End::Store(_) => {
+                self.summary().await.ok()
+            }
+        };
+        if let Err(error) = self.work.copy.close().await {
+            tracing::warn!(connection = %self.work.name, %error, "closing the replica");
+        }
+        Report {
+            end,
+            account: self.account,
+            failing: self.failing,
+            gone: self.gone,
+            held: self.held,
+            objects,
+            clock_off: self.clock.difference(),
+        }
+    }
+
+    async fn summary(&mut self) -> Result<Vec<ObjectSummary>, ReplicaError> {
+        let states = self.states.clone();
+        self.work
+            .copy
+            .with(move |replica| {
+                states
+                    .into_iter()
+                    .map(|(name, state)| {
+                        let counts = replica.counts(&name)?;
+                        Ok(ObjectSummary {
+                            table: replica.table(&name)?.unwrap_or_default(),
+                            odd: replica.odd_count(&name)?,
+                            live: counts.live,
+                            deleted: counts.deleted,
+                            hidden: counts.hidden,
+                            name,
+                            state,
+                        })
+                    })
+                    .collect()
+            })
+            .await
+    }
+}
+
+fn provider_clock<'a>(
+    provider: &Arc<dyn Provider>,
+    ctx: Ctx<'a>,
+) -> BoxFuture<'a, Result<Option<Time>, Failure>> {
+    let provider = Arc::clone(provider);
+    Box::pin(async move { Ok(provider.clock(ctx).await?.server_time) })
+}

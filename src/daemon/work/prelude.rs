@@ -1,0 +1,276 @@
+//! What comes before the first page: identity, schema, tables, states, wishes.
+
+use super::{Run, Stop, Wishes};
+use crate::provider::{Ctx, Failure, Provider, Told};
+use crate::replica::{Change, LayoutChange};
+use crate::store::{Change as StoreChange, Doc};
+use crmsync_core::config::settings::Selection;
+use crmsync_core::domain::{Fault, ObjectSchema, Time};
+use crmsync_core::sync::{ObjectState, Phase, SweepReason};
+use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How long a description of the source is believed without a sign that it changed.
+const DESCRIBE_AGAIN: SignedDuration = SignedDuration::from_hours(6);
+
+/// A cached description.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Described {
+    at: Option<Time>,
+    objects: BTreeMap<String, Option<ObjectSchema>>,
+}
+
+impl Run {
+    pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
+        let (wishes, version) = self.wishes()?;
+        let pin = self.work.holder.identity()?;
+        let checked = self.work.holder.check_identity(self.work.toll.as_ref()).await?;
+        self.clock.tell(checked.server_time);
+        let sight = wishes.sight || checked.sight_changed;
+        let org = checked.identity.or(pin).map(|i| i.org_id).ok_or_else(|| {
+            Stop::Fault(Fault::contract("the connection has a grant but no identity"))
+        })?;
+        let provider = self.work.settings.provider.clone();
+        let id = self.work.id.clone();
+        self.work.copy.claim(&provider, &org, &id).await?;
+        self.read_states().await?;
+        self.describe(wishes.describe || sight).await?;
+        let now = self.server_now().await?;
+        self.lay_out(now).await?;
+        self.take_over(&wishes, sight, now).await?;
+        if let Some(version) = version {
+            let drop = StoreChange {
+                docs: vec![Doc {
+                    kind: "wishes",
+                    key: self.work.id.clone(),
+                    version,
+                    json: json(&Wishes::default()),
+                }],
+                ..StoreChange::default()
+            };
+            match self.work.store.apply(drop) {
+                // Somebody wished for more meanwhile: the next run takes all of it over again.
+                Ok(()) | Err(crate::store::StoreError::Stale { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn wishes(&self) -> Result<(Wishes, Option<u64>), Stop> {
+        let doc = self.work.store.doc("wishes", &self.work.id)?;
+        Ok(match doc {
+            Some((version, text)) => {
+                let wishes: Wishes = serde_json::from_str(&text).unwrap_or_default();
+                let any = wishes != Wishes::default();
+                (wishes, any.then_some(version))
+            }
+            None => (Wishes::default(), None),
+        })
+    }
+
+    async fn read_states(&mut self) -> Result<(), Stop> {
+        let stored = self.work.copy.with(|replica| replica.states()).await?;
+        for object in self.work.settings.objects.keys() {
+            let Some(text) = stored.get(object) else { continue };
+            match serde_json::from_str::<ObjectState>(text) {
+                Ok(state) => {
+                    self.states.insert(object.clone(), state);
+                }
+                // Loaded again in place: costs calls, loses nothing.
+                Err(error) => tracing::warn!(%object, %error, "state of an object is unreadable"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes the configured objects, from the cache where it is fresh enough.
+    pub(super) async fn describe(&mut self, again: bool) -> Result<(), Stop> {
+        let cached = self.work.store.doc("schema", &self.work.id)?;
+        let version = cached.as_ref().map_or(0, |c| c.0);
+        let mut known: Described =
+            cached.and_then(|c| serde_json::from_str(&c.1).ok()).unwrap_or_default();
+        let now = self.work.env.now();
+        let stale = again || known.at.is_none_or(|at| now.duration_since(at) > DESCRIBE_AGAIN);
+        let names: Vec<String> = self
+            .work
+            .settings
+            .objects
+            .keys()
+            .filter(|o| stale || !known.objects.contains_key(*o))
+            .cloned()
+            .collect();
+        if !names.is_empty() {
+            let provider = Arc::clone(&self.work.provider);
+            let asked = Arc::new(names);
+            let told = self.ask(move |ctx| describe(&provider, ctx, Arc::clone(&asked))).await?;
+            self.clock.tell(told.server_time);
+            known.objects.extend(told.value);
+            if stale {
+                known.at = Some(now);
+            }
+            self.refused.clear();
+            let doc =
+                Doc { kind: "schema", key: self.work.id.clone(), version, json: json(&known) };
+            self.work.store.apply(StoreChange { docs: vec![doc], ..StoreChange::default() })?;
+        }
+        self.schemas.clear();
+        for object in self.work.settings.objects.keys() {
+            match known.objects.get(object) {
+                Some(Some(schema)) => {
+                    self.schemas.insert(object.clone(), schema.clone());
+                }
+                Some(None) | None => {
+                    self.gone.insert((object.clone(), None));
+                    if let Some(state) = self.states.get_mut(object) {
+                        state.gone = true;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes or widens tables, and settles which fields are read.
+    pub(super) async fn lay_out(&mut self, now: Time) -> Result<(), Stop> {
+        let at = self.work.env.now();
+        for (object, schema) in self.schemas.clone() {
+            let selection =
+                self.work.settings.objects.get(&object).cloned().unwrap_or(Selection::All);
+            let (mut fields, missing) = select(&schema, &selection);
+            fields.retain(|f| !self.refused.contains(&(object.clone(), f.clone())));
+            for field in missing {
+                self.gone.insert((object.clone(), Some(field)));
+            }
+            let (table, wanted) = (schema.clone(), fields.clone());
+            let change: LayoutChange = self
+                .work
+                .copy
+                .with(move |replica| replica.lay_out(&table, &wanted, at))
+                .await?;
+            for field in &change.gone {
+                self.gone.insert((object.clone(), Some(field.clone())));
+            }
+            let state = match self.states.remove(&object) {
+                // A table that was lost while its state was kept would never be filled again.
+                Some(mut state) if !change.created => {
+                    state.take_fields(fields);
+                    state.fill_again(&change.added);
+                    state.fill_again(&change.beside);
+                    state
+                }
+                Some(_) | None => ObjectState::new(fields, now),
+            };
+            if change.created {
+                self.say(format!("{object}: loading, {} fields", state.fields.len()));
+            }
+            self.states.insert(object.clone(), state);
+            self.store_state(&object).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_over(&mut self, wishes: &Wishes, sight: bool, now: Time) -> Result<(), Stop> {
+        for object in self.schemas.keys().cloned().collect::<Vec<_>>() {
+            let Some(state) = self.states.get_mut(&object) else { continue };
+            let mut begun = false;
+            if sight {
+                state.begin_sweep(SweepReason::Sight, now);
+                begun = true;
+            } else if wishes.approve && state.approve(now) {
+                begun = true;
+            }
+            if wishes.full.contains(&object)
+                && let Phase::Follow { covered, .. } = state.phase
+            {
+                state.phase = Phase::Reread { started: now, after: None, covered };
+                if !begun {
+                    state.begin_sweep(SweepReason::LogGap, now);
+                    begun = true;
+                }
+            }
+            if begun {
+                self.begin_sweep(&object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the notes of an earlier sweep and stores the state, together.
+    pub(super) async fn begin_sweep(&mut self, object: &str) -> Result<(), Stop> {
+        let Some(state) = self.states.get(object).map(json) else { return Ok(()) };
+        let object = object.to_owned();
+        self.say(format!("{object}: comparing keys"));
+        self.work
+            .copy
+            .with(move |replica| {
+                replica.write(&[
+                    Change::SweepBegin { object: &object },
+                    Change::State { object: &object, state: &state },
+                ])
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Stores an object's state on its own.
+    pub(super) async fn store_state(&mut self, object: &str) -> Result<(), Stop> {
+        let Some(state) = self.states.get(object).map(json) else { return Ok(()) };
+        let object = object.to_owned();
+        self.work
+            .copy
+            .with(move |replica| {
+                replica.write(&[Change::State { object: &object, state: &state }])
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+/// Fields to read, the key first, then in the source's order; and those that were asked for by
+/// name and are not there.
+fn select(schema: &ObjectSchema, selection: &Selection) -> (Vec<String>, Vec<String>) {
+    let is = |list: &[String], name: &str| list.iter().any(|l| l.eq_ignore_ascii_case(name));
+    let system: Vec<&str> = schema.system_fields().collect();
+    let wanted = |name: &str| match selection {
+        Selection::All => true,
+        Selection::Fields(list) => is(list, name),
+        Selection::Except(list) => !is(list, name),
+    };
+    let mut fields = vec![schema.key.clone()];
+    fields.extend(
+        schema
+            .fields
+            .iter()
+            .map(|f| &f.name)
+            .filter(|name| **name != schema.key)
+            .filter(|name| system.contains(&name.as_str()) || wanted(name))
+            .cloned(),
+    );
+    let missing = match selection {
+        Selection::Fields(list) => {
+            list.iter().filter(|name| schema.field(name).is_none()).cloned().collect()
+        }
+        Selection::All | Selection::Except(_) => Vec::new(),
+    };
+    (fields, missing)
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> String {
+    // Our own plain types: nothing in them can fail to become JSON.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+type Descriptions = Told<BTreeMap<String, Option<ObjectSchema>>>;
+
+fn describe<'a>(
+    provider: &Arc<dyn Provider>,
+    ctx: Ctx<'a>,
+    objects: Arc<Vec<String>>,
+) -> BoxFuture<'a, Result<Descriptions, Failure>> {
+    let provider = Arc::clone(provider);
+    Box::pin(async move { provider.describe(ctx, &objects).await })
+}

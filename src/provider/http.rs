@@ -1,0 +1,393 @@
+//! The one HTTP client of the daemon: every request to a foreign system leaves here.
+//!
+//! Hides reqwest, TLS, proxies, time limits, and how a broken exchange looks. Invariants: https
+//! only, but to loopback; no redirect is followed; bodies are bounded; the toll is paid around
+//! every costed request; no fault text holds a URL query, a header or a body.
+
+use super::{Failure, Ticket, Toll};
+use crmsync_core::domain::{Fault, Time, Usage};
+use jiff::SignedDuration;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Request, RequestBuilder, redirect};
+use std::borrow::Cow;
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use url::{Host, Url};
+
+/// The most that one answer with data may hold, unpacked: 64 MiB.
+pub const DATA_LIMIT: usize = 64 << 20;
+/// The most that an answer of a token endpoint or a small question may hold: 1 MiB.
+pub const SMALL_LIMIT: usize = 1 << 20;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// No server's wish to wait is believed beyond a day.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
+
+/// How the network is reached; `[network]` of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Network {
+    /// `http://host:port`; without it the environment's proxy.
+    pub proxy: Option<String>,
+    /// Hosts and suffixes that bypass it. Loopback always does.
+    pub no_proxy: Vec<String>,
+    /// PEM file with CAs beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Why a client could not be made: all of it is configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The file cannot be read.
+    #[error("reading CA file {path}: {cause}; hint: it must be readable by the daemon's user")]
+    CaFile {
+        /// Which.
+        path: PathBuf,
+        /// The system's text.
+        cause: std::io::Error,
+    },
+    /// No certificate in it.
+    #[error("CA file {path}: {cause}; hint: PEM with BEGIN CERTIFICATE is expected")]
+    CaText {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Not an address.
+    #[error("proxy: {cause}; hint: http://host:port is expected")]
+    Proxy {
+        /// What is wrong.
+        cause: String,
+    },
+    /// TLS or the resolver could not be set up.
+    #[error("setting up the HTTP client: {cause}; hint: are the system's CA certificates there?")]
+    Setup {
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// A client; cheap to clone, to be shared by all connections of one [`Network`].
+#[derive(Debug, Clone)]
+pub struct Http {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    /// Without any proxy, for loopback; made when first needed.
+    direct: OnceLock<Client>,
+    certs: Vec<Certificate>,
+}
+
+/// A request that brought no whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendError {
+    /// It certainly did not leave: name, connection, TLS.
+    NotSent(Fault),
+    /// It may have been acted upon: the answer is missing or was cut.
+    Unanswered(Fault),
+    /// The answer is larger than allowed.
+    TooLarge(Fault),
+    /// The toll held it back; it was not sent.
+    Held,
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Held => Self::Held,
+            SendError::NotSent(f) | SendError::Unanswered(f) | SendError::TooLarge(f) => {
+                Self::Fault(f)
+            }
+        }
+    }
+}
+
+/// A whole answer, of any status.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Unpacked body.
+    pub body: Vec<u8>,
+    /// `host` or `host:port`, for texts.
+    pub host: String,
+}
+
+impl Http {
+    /// Reads the CA file; builds the client. Blocking file IO of a few KiB.
+    pub fn new(network: &Network) -> Result<Self, HttpError> {
+        let certs = match &network.ca_file {
+            None => Vec::new(),
+            Some(path) => {
+                let pem = std::fs::read(path)
+                    .map_err(|cause| HttpError::CaFile { path: path.clone(), cause })?;
+                let text = |cause: String| HttpError::CaText { path: path.clone(), cause };
+                let certs =
+                    Certificate::from_pem_bundle(&pem).map_err(|e| text(root_cause(&e)))?;
+                if certs.is_empty() {
+                    return Err(text("no certificate in it".into()));
+                }
+                certs
+            }
+        };
+        let mut builder = builder(&certs);
+        if let Some(proxy) = &network.proxy {
+            let mut bypass = network.no_proxy.clone();
+            bypass.extend(["localhost", "127.0.0.0/8", "::1"].map(str::to_owned));
+            let proxy = Proxy::all(proxy.as_str())
+                .map_err(|e| HttpError::Proxy { cause: root_cause(&e.without_url()) })?
+                .no_proxy(NoProxy::from_string(&bypass.join(",")));
+            builder = builder.proxy(proxy);
+        }
+        let client = builder.build().map_err(|e| HttpError::Setup { cause: root_cause(&e) })?;
+        Ok(Self { inner: Arc::new(Inner { client, direct: OnceLock::new(), certs }) })
+    }
+
+    /// Begins a request. Refuses anything but https, save to loopback.
+    pub fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Fault> {
+        check_url(&url).map_err(|what| Fault::Misconfigured { what })?;
+        Ok(self.client_for(&url)?.request(method, url))
+    }
+
+    fn client_for(&self, url: &Url) -> Result<&Client, Fault> {
+        if !is_loopback(url) {
+            return Ok(&self.inner.client);
+        }
+        if let Some(client) = self.inner.direct.get() {
+            return Ok(client);
+        }
+        let client = builder(&self.inner.certs).no_proxy().build().map_err(|e| {
+            Fault::Misconfigured { what: format!("setting up the HTTP client: {}", root_cause(&e)) }
+        })?;
+        Ok(self.inner.direct.get_or_init(|| client))
+    }
+
+    /// Sends a request that costs nothing and reads the whole answer, at most `limit` bytes.
+    pub async fn send(&self, request: Request, limit: usize) -> Result<Answer, SendError> {
+        let opened = self.open(request).await?;
+        read(opened, limit).await
+    }
+
+    /// Sends a request that costs `cost` calls: reserves before it leaves, tells what the headers
+    /// say as soon as they are in, settles when the answer has ended. Without an answer the
+    /// ticket is dropped, so that the call counts until the provider says otherwise.
+    pub async fn paid(
+        &self,
+        toll: &dyn Toll,
+        cost: u32,
+        request: Request,
+        limit: usize,
+        usage: fn(&HeaderMap) -> Vec<Usage>,
+    ) -> Result<(Answer, Vec<Usage>), SendError> {
+        let ticket: Ticket = toll.reserve(cost).await.map_err(|failure| match failure {
+            Failure::Held => SendError::Held,
+            Failure::SessionDead(what) => SendError::NotSent(Fault::passing(what)),
+            Failure::Fault(fault) => SendError::NotSent(fault),
+        })?;
+        let opened = self.open(request).await?;
+        let told = usage(opened.1.headers());
+        toll.told(&ticket, &told);
+        let answer = read(opened, limit).await;
+        toll.settle(ticket);
+        Ok((answer?, told))
+    }
+
+    async fn open(&self, request: Request) -> Result<(String, reqwest::Response), SendError> {
+        let host = host_of(request.url());
+        let client = self.client_for(request.url()).map_err(SendError::NotSent)?;
+        match client.execute(request).await {
+            Ok(response) => Ok((host, response)),
+            Err(error) => {
+                let never_left = error.is_connect() || error.is_builder();
+                let fault = network_fault(&host, error);
+                Err(if never_left {
+                    SendError::NotSent(fault)
+                } else {
+                    SendError::Unanswered(fault)
+                })
+            }
+        }
+    }
+}
+
+async fn read(
+    (host, mut response): (String, reqwest::Response),
+    limit: usize,
+) -> Result<Answer, SendError> {
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(Answer { status, headers, body, host }),
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                return Err(SendError::TooLarge(Fault::passing(format!(
+                    "{host} answered with more than {limit} bytes"
+                ))));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => return Err(SendError::Unanswered(network_fault(&host, error))),
+        }
+    }
+}
+
+fn builder(certs: &[Certificate]) -> reqwest::ClientBuilder {
+    let mut builder = Client::builder()
+        .user_agent(concat!("crmsync/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        // A request is never sent twice behind our back: a call has a price, a refresh a token.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .referer(false);
+    if !certs.is_empty() {
+        builder = builder.tls_certs_merge(certs.iter().cloned());
+    }
+    builder
+}
+
+impl Answer {
+    /// The server's clock, from `Date`.
+    pub fn server_time(&self) -> Option<Time> {
+        http_date(self.headers.get(DATE)?.to_str().ok()?)
+    }
+
+    /// What `Retry-After` asks for, seconds or a date.
+    pub fn retry_after(&self) -> Option<SignedDuration> {
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        let wait = match text.parse::<i64>() {
+            Ok(secs) => SignedDuration::from_secs(secs),
+            Err(_) => http_date(text)?.duration_since(self.server_time()?),
+        };
+        (wait >= SignedDuration::ZERO).then(|| wait.min(LONGEST_WAIT))
+    }
+
+    /// The body as text, broken UTF-8 replaced.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// Whether it is a page for people.
+    pub fn is_html(&self) -> bool {
+        let by_header = self
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| v.trim_start().to_ascii_lowercase().starts_with("text/html"));
+        by_header || self.body.trim_ascii_start().starts_with(b"<")
+    }
+
+    /// 2xx.
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// What will pass by itself whoever sends it: 5xx, 408, 420, 429, and HTML where JSON was due.
+    pub fn passing(&self) -> Option<Fault> {
+        let html = self.is_html();
+        if !(html || self.status >= 500 || matches!(self.status, 408 | 420 | 429)) {
+            return None;
+        }
+        let page = if html { " with an HTML page" } else { "" };
+        Some(Fault::Passing {
+            what: format!("{} answered {}{page}", self.host, self.status),
+            retry_after: self.retry_after(),
+        })
+    }
+}
+
+/// Refuses addresses that would carry a secret in clear text.
+pub fn check_url(url: &Url) -> Result<(), String> {
+    if url.host().is_none() || url.cannot_be_a_base() {
+        return Err("an address without a host; hint: https://HOST is expected".into());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        scheme => Err(format!(
+            "address {scheme}://{} is not https; hint: http is allowed to loopback only",
+            host_of(url)
+        )),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+/// `host` or `host:port`.
+pub fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("?");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Cuts foreign text to what a person reads, and to one line.
+pub fn excerpt(text: &str) -> String {
+    const MOST: usize = 400;
+    let mut out = String::new();
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+        if out.len() > MOST {
+            let cut = (0..=MOST).rev().find(|i| out.is_char_boundary(*i)).unwrap_or(0);
+            out.truncate(cut);
+            out.push('…');
+            break;
+        }
+    }
+    out.retain(|c| !c.is_control());
+    out
+}
+
+fn http_date(text: &str) -> Option<Time> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+fn network_fault(host: &str, error: reqwest::Error) -> Fault {
+    let kind = if error.is_dns() {
+        "name lookup failed"
+    } else if error.is_timeout() && error.is_connect() {
+        "connecting took too long"
+    } else if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "connecting failed"
+    } else if error.is_body() || error.is_decode() {
+        "the answer was cut"
+    } else {
+        "the connection broke"
+    };
+    let cause = root_cause(&error.without_url());
+    Fault::passing(format!("{host}: {kind}: {cause}"))
+}
+
+/// The last text of the chain: the system's or TLS's own word. reqwest's own texts may name the
+/// address, so only its sources speak.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut last: Option<&dyn std::error::Error> = error.source();
+    while let Some(next) = last.and_then(std::error::Error::source) {
+        last = Some(next);
+    }
+    last.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

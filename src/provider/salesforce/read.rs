@@ -1,0 +1,421 @@
+//! Sends one call and turns its answer into batches.
+//!
+//! Hides composite requests, column groups joined on the key, the fall-back where an org refuses
+//! its delete log within a composite. Invariants: one request for one call (the fall-back pays
+//! for its own); a position is told only with the rows before it; a refusal that is the whole
+//! connection's is found before any row is delivered.
+
+use super::faults::{self, About};
+use super::page::{self, Page, Wanted};
+use super::soql::{self, Query};
+use super::{Salesforce, composite};
+use crate::provider::{Ctx, Failure};
+use crmsync_core::domain::{
+    BatchBuilder, Call, Delivered, Fault, FieldType, ObjectSchema, Outcome, Schema, Step, Task,
+    TaskKind, Time,
+};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc;
+
+/// What one task of the call asks.
+enum Asked {
+    Queries { queries: Vec<Query>, rows: usize },
+    Deletes { url: String },
+    Nothing(Fault),
+}
+
+/// One part of an answer: status and body.
+pub(super) type Part = (u16, String);
+
+pub(super) async fn send(
+    sf: &Salesforce,
+    ctx: Ctx<'_>,
+    call: &Call,
+    schema: &Schema,
+    sink: mpsc::Sender<Delivered>,
+) -> Result<Outcome, Failure> {
+    let asked = ask(sf, call, schema);
+    let urls: Vec<String> = asked.iter().flat_map(|a| urls(sf, a)).collect();
+    let mut outcome = Outcome::default();
+    let parts = match urls.as_slice() {
+        [] => Vec::new(),
+        [url] => {
+            let got = sf.get(ctx, url, call.cost).await?;
+            outcome.usage = got.usage;
+            outcome.server_time = got.answer.server_time();
+            if !got.answer.is_ok() || got.answer.is_html() {
+                let about = About { object: call.tasks.first().map(|t| t.object.as_str()) };
+                let fault = of_task(faults::refusal(&got.answer, about))?;
+                outcome.steps = steps_of(&asked, &fault);
+                return Ok(outcome);
+            }
+            vec![(got.answer.status, text(got.answer.body)?)]
+        }
+        urls => {
+            let got = composite::get(sf, ctx, urls, call.cost).await?;
+            outcome.usage = got.usage;
+            outcome.server_time = got.server_time;
+            got.parts
+        }
+    };
+    let mut rest = parts.as_slice();
+    let mut shares: Vec<&[Part]> = Vec::new();
+    for (task, asked) in call.tasks.iter().zip(&asked) {
+        let count = match asked {
+            Asked::Queries { queries, .. } => queries.len(),
+            Asked::Deletes { .. } => 1,
+            Asked::Nothing(_) => 0,
+        };
+        let (share, others) = rest
+            .split_at_checked(count)
+            .ok_or_else(|| Fault::contract("a composite answer has too few parts"))?;
+        for (status, body) in share {
+            // Found here, before anything is delivered.
+            if *status != 200 {
+                let about = About { object: Some(&task.object) };
+                of_task(faults::part_refusal(*status, body.as_bytes(), about))?;
+            }
+        }
+        shares.push(share);
+        rest = others;
+    }
+    for (i, ((task, asked), share)) in call.tasks.iter().zip(&asked).zip(shares).enumerate() {
+        let step = match asked {
+            Asked::Nothing(fault) => Step::Failed(fault.clone()),
+            Asked::Deletes { url } => {
+                deletes(sf, ctx, task, url, share, urls.len() > 1, &mut outcome).await?
+            }
+            Asked::Queries { queries, rows } => {
+                let object = schema.objects.get(&task.object);
+                match object.map(|o| rows_of(task, o, queries, *rows, share)) {
+                    None => Step::Failed(undescribed(task)),
+                    Some(Err(fault)) => Step::Failed(fault),
+                    Some(Ok((batch, step))) => {
+                        if let Some((batch, position)) = batch {
+                            let delivered = Delivered { task: i, batch, position };
+                            if sink.send(delivered).await.is_err() {
+                                return Err(Fault::passing("the reader of the rows stopped").into());
+                            }
+                        }
+                        step
+                    }
+                }
+            }
+        };
+        outcome.steps.push(step);
+    }
+    Ok(outcome)
+}
+
+fn ask(sf: &Salesforce, call: &Call, schema: &Schema) -> Vec<Asked> {
+    let alone = call.tasks.len() == 1;
+    let shrink = sf.shrink.load(Ordering::Relaxed);
+    call.tasks
+        .iter()
+        .map(|task| {
+            let Some(object) = schema.objects.get(&task.object) else {
+                return Asked::Nothing(undescribed(task));
+            };
+            if let TaskKind::Deleted { from, to } = task.kind {
+                return Asked::Deletes { url: sf.data_path(&deleted_path(&task.object, from, to)) };
+            }
+            match soql::queries(task, object) {
+                Err(why) => Asked::Nothing(Fault::contract(format!("{}: {why}", task.object))),
+                Ok(queries) if queries.len() > super::pack::MAX_QUERIES => {
+                    Asked::Nothing(Fault::Misconfigured {
+                        what: format!(
+                            "{} has too many fields for one call; hint: select fewer",
+                            task.object
+                        ),
+                    })
+                }
+                Ok(queries) => {
+                    let rows = match task.kind {
+                        TaskKind::Keys { .. } => soql::PAGE,
+                        _ => soql::rows_per_page(task.fields.len(), alone, shrink),
+                    };
+                    Asked::Queries { queries, rows }
+                }
+            }
+        })
+        .collect()
+}
+
+fn urls(sf: &Salesforce, asked: &Asked) -> Vec<String> {
+    match asked {
+        Asked::Nothing(_) => Vec::new(),
+        Asked::Deletes { url } => vec![url.clone()],
+        Asked::Queries { queries, rows } => queries
+            .iter()
+            .map(|q| sf.data_path(&format!("{}?q={}", q.resource, soql::encode(&q.soql(*rows)))))
+            .collect(),
+    }
+}
+
+fn undescribed(task: &Task) -> Fault {
+    Fault::contract(format!("{} was never described", task.object))
+}
+
+fn steps_of(asked: &[Asked], fault: &Fault) -> Vec<Step> {
+    asked
+        .iter()
+        .map(|a| {
+            Step::Failed(match a {
+                Asked::Nothing(own) => own.clone(),
+                Asked::Queries { .. } | Asked::Deletes { .. } => fault.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Splits failures: what concerns one task alone comes back, the rest ends the call.
+fn of_task(failure: Failure) -> Result<Fault, Failure> {
+    let Failure::Fault(fault) = failure else {
+        return Err(failure);
+    };
+    match fault {
+        Fault::SchemaMoved { .. }
+        | Fault::Denied { .. }
+        | Fault::CursorLost { .. }
+        | Fault::Conflict { .. }
+        | Fault::RecordRefused { .. }
+        | Fault::Contract { .. }
+        | Fault::Passing { .. } => Ok(fault),
+        Fault::QuotaReached { .. }
+        | Fault::NeedsAuthorization { .. }
+        | Fault::Misconfigured { .. }
+        | Fault::AddressNotAllowed { .. }
+        | Fault::Suspended { .. } => Err(fault.into()),
+    }
+}
+
+pub(super) fn text(body: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(body).map_err(|e| Fault::contract(format!("an answer is not UTF-8: {e}")))
+}
+
+type Filled = (Option<(crmsync_core::domain::Batch, Option<String>)>, Step);
+
+fn rows_of(
+    task: &Task,
+    object: &ObjectSchema,
+    queries: &[Query],
+    limit: usize,
+    share: &[Part],
+) -> Result<Filled, Fault> {
+    for (status, body) in share {
+        if *status != 200 {
+            let about = About { object: Some(&task.object) };
+            return Err(of_task(faults::part_refusal(*status, body.as_bytes(), about))
+                .unwrap_or_else(|_| Fault::contract("a part failed")));
+        }
+    }
+    let bad = |e: String| Fault::contract(format!("reading {}: {e}", task.object));
+    if let TaskKind::Count = task.kind {
+        let wanted = Wanted { cells: Vec::new(), width: 0, key: &object.key, key_column: None, stamp: None };
+        let body = share.first().map_or("", |(_, body)| body.as_str());
+        let page = page::read(body, &wanted).map_err(bad)?;
+        return Ok((None, Step::Counted(page.total)));
+    }
+    if let ([query], [(_, body)]) = (queries, share) {
+        let wanted = wanted(task, object, query, false);
+        let page = page::read(body, &wanted).map_err(bad)?;
+        let rows = page.batch.rows();
+        if rows == 0 && !page.done && query.paged {
+            return Err(Fault::contract(format!("{}: an empty page that is not the last", task.object)));
+        }
+        let more = query.paged && (!page.done || rows >= limit);
+        let position = position(task, page.last);
+        if more && position.is_none() {
+            return Err(Fault::contract(format!("{}: the last row has no stamp", task.object)));
+        }
+        let batch = (rows > 0).then_some((page.batch, position));
+        return Ok((batch, if more { Step::More } else { Step::Done }));
+    }
+    let mut pages = Vec::new();
+    for (query, (_, body)) in queries.iter().zip(share) {
+        let wanted = wanted(task, object, query, true);
+        pages.push(page::read(body, &wanted).map_err(bad)?);
+    }
+    join(task, queries, &pages, limit)
+}
+
+fn wanted<'a>(
+    task: &'a Task,
+    object: &'a ObjectSchema,
+    query: &Query,
+    joined: bool,
+) -> Wanted<'a> {
+    // Keys are asked without fields: one column.
+    if let TaskKind::Keys { .. } = task.kind {
+        let cells = vec![(object.key.as_str(), 0, FieldType::Text)];
+        return Wanted { cells, width: 1, key: &object.key, key_column: None, stamp: None };
+    }
+    let cells = query.columns.iter().enumerate().filter_map(|(place, i)| {
+        let name = task.fields.get(*i)?;
+        let kind = object.field(name).map_or(FieldType::Text, |f| f.kind);
+        // Parts to be joined carry key and stamp first.
+        Some((name.as_str(), if joined { place + 2 } else { *i }, kind))
+    });
+    let cells: Vec<_> = cells.collect();
+    let width = if joined { cells.len() + 2 } else { task.fields.len() };
+    let stamp = object.stamp.as_deref().map(|s| (s, joined.then_some(1)));
+    Wanted { cells, width, key: &object.key, key_column: joined.then_some(0), stamp }
+}
+
+fn position(task: &Task, last: Option<(String, Option<String>)>) -> Option<String> {
+    let (id, stamp) = last?;
+    match task.kind {
+        TaskKind::Window { .. } => soql::window_position(&stamp?, &id),
+        TaskKind::Scan { .. } | TaskKind::Keys { .. } => Some(id),
+        TaskKind::Ids { .. }
+        | TaskKind::Delta { .. }
+        | TaskKind::Deleted { .. }
+        | TaskKind::Count => None,
+    }
+}
+
+/// Joins the column groups of a wide object on the key. A row that is not in every part with the
+/// same stamp changed between two of them: it is left out, for the next window brings it. The
+/// position is the last row of the first part that all parts have, so no row is passed over that
+/// a part had not reached.
+fn join(task: &Task, queries: &[Query], pages: &[Page], limit: usize) -> Result<Filled, Fault> {
+    let mut out = BatchBuilder::new(task.fields.len());
+    let slices = queries.iter().map(|q| q.slice).max().map_or(0, |s| s + 1);
+    let paged = queries.first().is_some_and(|q| q.paged);
+    let more = paged && pages.iter().any(|p| !p.done || p.batch.rows() >= limit);
+    let mut last = None;
+    let mut first_rows = 0;
+    for slice in 0..slices {
+        let parts: Vec<(&Query, &Page)> =
+            queries.iter().zip(pages).filter(|(q, _)| q.slice == slice).collect();
+        let Some((_, first)) = parts.first() else { continue };
+        first_rows += first.batch.rows();
+        let others: Vec<HashMap<&str, usize>> = parts[1..]
+            .iter()
+            .map(|(_, page)| {
+                let b = &page.batch;
+                (0..b.rows()).filter_map(|row| Some((b.key(row)?, row))).collect()
+            })
+            .collect();
+        for row in 0..first.batch.rows() {
+            let Some(key) = first.batch.key(row) else { continue };
+            let places: Vec<usize> =
+                others.iter().filter_map(|part| part.get(key).copied()).collect();
+            if places.len() != others.len() {
+                continue;
+            }
+            let stamp = first.batch.get(row, 1);
+            last = Some((key.to_owned(), stamp.map(str::to_owned)));
+            let rows: Vec<usize> = std::iter::once(row).chain(places).collect();
+            let same = |(part, row): (&(&Query, &Page), &usize)| part.1.batch.get(*row, 1) == stamp;
+            if !parts.iter().zip(&rows).all(same) {
+                continue;
+            }
+            out.row();
+            for ((query, page), row) in parts.iter().zip(&rows) {
+                for (place, column) in query.columns.iter().enumerate() {
+                    if let Some(text) = page.batch.get(*row, place + 2) {
+                        out.set(*column, text);
+                    }
+                }
+            }
+        }
+    }
+    let step = if more { Step::More } else { Step::Done };
+    let position = position(task, last);
+    if more && position.is_none() {
+        return Err(Fault::passing(format!(
+            "{}: {first_rows} rows changed while they were read in parts",
+            task.object
+        )));
+    }
+    let batch = out.finish();
+    // A page may hold nothing but moving rows: its position still counts.
+    Ok(((batch.rows() > 0 || position.is_some()).then_some((batch, position)), step))
+}
+
+fn deleted_path(object: &str, from: Time, to: Time) -> String {
+    // The vendor cuts seconds off and wants a minute at least.
+    let minute = |secs: i64| secs.div_euclid(60) * 60;
+    let start = minute(from.as_second());
+    let end = minute(to.as_second()).max(start + 60);
+    let show = |secs: i64| {
+        let text = Time::from_second(secs).map_or_else(|_| soql::datetime(to), |t| {
+            t.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
+        });
+        soql::encode(&text)
+    };
+    format!("sobjects/{object}/deleted/?start={}&end={}", show(start), show(end))
+}
+
+async fn deletes(
+    sf: &Salesforce,
+    ctx: Ctx<'_>,
+    task: &Task,
+    url: &str,
+    share: &[Part],
+    in_composite: bool,
+    outcome: &mut Outcome,
+) -> Result<Step, Failure> {
+    let Some((status, body)) = share.first() else {
+        return Ok(Step::Failed(Fault::contract("no part for the delete log")));
+    };
+    if *status == 200 {
+        return Ok(deleted_ids(task, body));
+    }
+    let about = About { object: Some(&task.object) };
+    let fault = of_task(faults::part_refusal(*status, body.as_bytes(), about))?;
+    // A refusal of the form of the question, not of the question: some orgs may not serve this
+    // resource within a composite. Asked alone, and from now on priced alone.
+    let of_form = *status < 500 && matches!(fault, Fault::Contract { .. });
+    if !(in_composite && of_form) {
+        return Ok(Step::Failed(fault));
+    }
+    let got = sf.get(ctx, url, 1).await?;
+    outcome.usage.extend(got.usage);
+    if !got.answer.is_ok() || got.answer.is_html() {
+        return Ok(Step::Failed(of_task(faults::refusal(&got.answer, about))?));
+    }
+    sf.deletes_alone.store(true, Ordering::Relaxed);
+    Ok(deleted_ids(task, &text(got.answer.body)?))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletedBody {
+    deleted_records: Vec<DeletedRecord>,
+    earliest_date_available: Option<String>,
+    latest_date_covered: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletedRecord {
+    id: String,
+    deleted_date: String,
+}
+
+/// Reads an answer of the delete log.
+pub(super) fn deleted_ids(task: &Task, body: &str) -> Step {
+    let read = || -> Result<Step, String> {
+        let body: DeletedBody = serde_json::from_str(body).map_err(|e| e.to_string())?;
+        let time =
+            |text: &str| soql::parse_datetime(text).ok_or_else(|| format!("`{text}` is no time"));
+        let ids = body
+            .deleted_records
+            .into_iter()
+            .map(|r| Ok((r.id, time(&r.deleted_date)?)))
+            .collect::<Result<Vec<_>, String>>()?;
+        let earliest = body.earliest_date_available.as_deref().map(time).transpose()?;
+        Ok(Step::Deleted { ids, earliest, covered: time(&body.latest_date_covered)? })
+    };
+    read().unwrap_or_else(|why| {
+        Step::Failed(Fault::contract(format!("reading the delete log of {}: {why}", task.object)))
+    })
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;
