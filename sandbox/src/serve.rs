@@ -148,7 +148,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
+/// Makes the data up or loads it, and everything around it.
+pub(crate) fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
     let clock = Clock::default();
     let now = clock.now();
     let org_id = org_id18(&options.org_id);
