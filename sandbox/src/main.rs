@@ -10,6 +10,8 @@ mod ctl;
 mod data;
 mod events;
 mod faults;
+#[cfg(test)]
+mod hostile;
 mod meter;
 mod oauth;
 mod reply;

@@ -39,7 +39,7 @@ impl Meter {
         while self.minutes.front().is_some_and(|(at, _)| *at <= oldest) {
             self.minutes.pop_front();
         }
-        let used = self.minutes.iter().map(|(_, n)| *n).sum();
+        let used = self.minutes.iter().fold(0, |used: u64, (_, n)| used.saturating_add(*n));
         (used, self.max)
     }
 
@@ -89,7 +89,8 @@ impl Meter {
         }
         foreign.left -= due;
         // Only the time that was paid for is taken off, so that slow rates lose nothing.
-        foreign.since_ms += i64::try_from(due * 1000 / foreign.per_second).unwrap_or(0);
+        let paid = i64::try_from(due.saturating_mul(1000) / foreign.per_second).unwrap_or(0);
+        foreign.since_ms = foreign.since_ms.saturating_add(paid);
         if foreign.left == 0 {
             self.foreign = None;
         }

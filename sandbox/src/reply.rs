@@ -62,7 +62,11 @@ impl Reply {
 
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Reply {
-        Reply::json(error.status, &error.body())
+        let mut entry = json!({"message": error.message, "errorCode": error.code});
+        if !error.fields.is_empty() {
+            entry["fields"] = json!(error.fields);
+        }
+        Reply::json(error.status, &json!([entry]))
     }
 }
 

@@ -148,7 +148,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
+/// Makes the data up or loads it, and everything around it.
+pub(crate) fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
     let clock = Clock::default();
     let now = clock.now();
     let org_id = org_id18(&options.org_id);
@@ -174,8 +175,14 @@ fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
         users: users.all().map(|user| user.id.clone()).collect(),
     });
     if let Some(folder) = &options.data {
-        org.load_dir(folder)
+        let report = org
+            .load_dir(folder)
             .with_context(|| format!("loading the recorded data in {}", folder.display()))?;
+        let mut out = std::io::stderr().lock();
+        for line in report {
+            // Who closed stderr does not want to know.
+            let _ = writeln!(out, "{line}");
+        }
     }
     let run_as = users.all().next().map(|user| user.username.clone());
     let mut redirects = vec![REDIRECT.to_owned()];

@@ -22,7 +22,7 @@ use crate::sandbox::Sandbox;
 use args::Args;
 
 /// What a verb answers: a value, or a sentence that says what is wrong.
-type Done = Result<Value, String>;
+pub(crate) type Done = Result<Value, String>;
 
 /// The longest a `wait` may last.
 const WAIT_LIMIT: Duration = Duration::from_mins(10);
@@ -76,6 +76,12 @@ fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Done {
     // Verbs that change something have asked this before they did.
     args.nothing_left()?;
     Ok(done)
+}
+
+/// Runs a verb with its arguments as they would have come in a form.
+#[cfg(test)]
+pub(crate) fn run_pairs(sandbox: &Sandbox, verb: &str, pairs: Vec<(String, String)>) -> Done {
+    run(sandbox, verb, &mut Args::new(pairs))
 }
 
 async fn wait(sandbox: &Sandbox, args: &mut Args) -> Done {

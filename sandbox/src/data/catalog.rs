@@ -159,6 +159,7 @@ IsReminderSet boolean
 Cost__c currency prec=18 scale=2
 Effort__c double prec=10 scale=3
 Tags__c multipicklist len=4099 vals=Red|Green|Blue
+Account_Name__c string len=1300 calc=Account.Name
 Link__c url len=255
 "),
     ("Campaign", "701", "

@@ -280,35 +280,4 @@ impl Org {
         }
         Ok(ids)
     }
-
-    /// Ids of live records whose field has a value; for upserts by external id.
-    ///
-    /// # Errors
-    /// 404 in the recorded wording where the field is missing or names no record.
-    pub fn find_by(
-        &self,
-        object: &str,
-        field: &str,
-        value: &str,
-        now: Timestamp,
-    ) -> Result<Vec<String>, ApiError> {
-        let object = self.object(object).ok_or_else(ApiError::not_found)?;
-        let missing = || ApiError {
-            status: 404,
-            code: "NOT_FOUND",
-            message: format!(
-                "Provided external ID field does not exist or is not accessible: {field}"
-            ),
-            fields: Vec::new(),
-        };
-        let (_, field) =
-            object.field(field).filter(|(_, f)| f.external_id()).ok_or_else(missing)?;
-        let wanted = input::read(field, &Value::String(value.to_owned()))?;
-        let rows = object.by_id.values().filter_map(|at| object.row(*at));
-        Ok(rows
-            .filter(|r| !r.deleted && r.shown(now.as_second()))
-            .filter(|r| value::compare(object.own_value(r, field), wanted.val()).is_eq())
-            .map(|r| r.id.to_string())
-            .collect())
-    }
 }

@@ -49,22 +49,8 @@ impl ApiError {
         }
     }
 
-    /// One entry of the error array at the top level (`errorCode`; `fields` only where there are any).
-    pub fn entry(&self) -> Value {
-        if self.fields.is_empty() {
-            json!({ "message": self.message, "errorCode": self.code })
-        } else {
-            json!({ "message": self.message, "errorCode": self.code, "fields": self.fields })
-        }
-    }
-
     /// One entry of `errors` inside a collection's result (`statusCode` instead of `errorCode`).
     pub fn collection_entry(&self) -> Value {
         json!({ "statusCode": self.code, "message": self.message, "fields": self.fields })
-    }
-
-    /// The whole body: an array of one entry.
-    pub fn body(&self) -> Value {
-        Value::Array(vec![self.entry()])
     }
 }

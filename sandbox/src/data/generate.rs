@@ -9,7 +9,7 @@ use super::catalog;
 use super::id::Id;
 use super::input::Owned;
 use super::schema::{Field, Kind, Source};
-use super::table::{Object, Row};
+use super::table::{Object, Row, scattered};
 use super::value::Val;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -62,12 +62,6 @@ struct Targets {
     users: Vec<Id>,
 }
 
-fn id_of(prefix: &str, scatter: u64, n: u64) -> Id {
-    let mut object = Object { scatter, serial: n, ..Object::default() };
-    object.json.insert("keyPrefix".to_owned(), prefix.into());
-    object.new_id()
-}
-
 impl Targets {
     fn pick(&self, random: &mut Random, field: &Field) -> Option<Id> {
         let names: Vec<&str> = field.targets().collect();
@@ -76,7 +70,7 @@ impl Targets {
             return self.users.get(random.below(self.users.len() as u64) as usize).copied();
         }
         let (prefix, scatter, count) = self.ids.get(&name.to_lowercase())?;
-        (*count > 0).then(|| id_of(prefix, *scatter, random.below(*count)))
+        (*count > 0).then(|| scattered(prefix, *scatter, random.below(*count) + 1))
     }
 }
 
@@ -143,8 +137,7 @@ fn clipped(text: &str, max: Option<usize>) -> Owned {
 
 fn value(field: &Field, n: u64, random: &mut Random, targets: &Targets) -> Owned {
     const NULL: Owned = Owned::Plain(Val::Null);
-    let auto = field.json.get("autoNumber").and_then(serde_json::Value::as_bool) == Some(true);
-    if auto {
+    if field.facts.auto {
         return Owned::Text(format!("{:08}", n + 1));
     }
     let always = !field.nillable() || field.required();

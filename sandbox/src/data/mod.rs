@@ -40,7 +40,6 @@ pub use error::ApiError;
 pub use generate::{GenSpec, IdOrder};
 pub use id::Id;
 pub use query::QueryResult;
-pub use value::datetime_text;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};

@@ -26,8 +26,6 @@ pub struct QueryResult {
     pub total: u64,
     /// The object's API name.
     pub object: String,
-    /// `count()`: there are no rows.
-    pub count_only: bool,
     pub(super) rows: Vec<u32>,
     pub(super) selection: Selection,
     /// Rows that are not the org's: the asking user's own.
@@ -38,16 +36,6 @@ impl QueryResult {
     /// Rows to be read; 0 for `count()`.
     pub fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    /// No rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Fields asked for in each row; wide rows are a reason for smaller pages.
-    pub fn width(&self) -> usize {
-        self.selection.width()
     }
 }
 
@@ -238,7 +226,7 @@ impl Org {
         }
         run.go(&sort, indexed);
         let (rows, total) = (run.rows, run.total);
-        Ok(QueryResult { total, object: object.name.clone(), count_only, rows, selection, own })
+        Ok(QueryResult { total, object: object.name.clone(), rows, selection, own })
     }
 }
 

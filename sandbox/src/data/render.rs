@@ -13,7 +13,6 @@ use super::{Access, Id, Org};
 use crate::soql::ast::{Name, Path};
 use crate::soql::pointed;
 use jiff::Timestamp;
-use serde_json::Value;
 
 /// What is shown of each row, in order.
 #[derive(Debug, Clone, Default)]
@@ -30,15 +29,6 @@ enum Item {
 }
 
 impl Selection {
-    /// Fields shown, those of parents included once.
-    pub fn width(&self) -> usize {
-        let of = |item: &Item| match item {
-            Item::Field(_) => 1,
-            Item::Parent { ways, .. } => ways.iter().map(|(_, s)| s.width()).max().unwrap_or(0),
-        };
-        self.items.iter().map(of).sum()
-    }
-
     /// Finds the fields of a list.
     pub fn join(context: &Context<'_>, object: &Object, paths: &[Path]) -> Result<Self, ApiError> {
         let mut selection = Self::default();
@@ -300,18 +290,5 @@ impl Org {
             }
             out.extend_from_slice(b"}\n");
         }
-    }
-
-    /// A record as a tree, for tests and small answers.
-    pub fn record_value(
-        &self,
-        object: &str,
-        id: &str,
-        access: &Access,
-        now: Timestamp,
-    ) -> Result<Value, ApiError> {
-        let bytes = self.get_record(object, id, &[], access, now, "v64.0")?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| ApiError::bad("UNKNOWN_EXCEPTION", format!("writing record {id}: {e}")))
     }
 }

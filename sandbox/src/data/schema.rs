@@ -88,6 +88,19 @@ pub struct Field {
     pub json: Map<String, Value>,
     /// Removed since.
     pub gone: bool,
+    /// What the describe says and is asked at every record.
+    pub facts: Facts,
+}
+
+/// See [`Field::facts`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Numbered by the server.
+    pub auto: bool,
+    nillable: bool,
+    required: bool,
+    external: bool,
+    length: Option<usize>,
 }
 
 impl Field {
@@ -102,7 +115,23 @@ impl Field {
             "SystemModstamp" => Source::Stamp,
             _ => Source::Slot(slot),
         };
-        Some(Self { name, ty, kind, source, json, gone: false })
+        let mut field = Self { name, ty, kind, source, json, gone: false, facts: Facts::default() };
+        field.facts = Facts {
+            auto: field.flag("autoNumber", false),
+            nillable: field.flag("nillable", true),
+            required: !field.flag("nillable", true)
+                && field.flag("createable", false)
+                && !field.flag("defaultedOnCreate", false)
+                && kind != Kind::Boolean,
+            external: field.flag("externalId", false) || field.flag("idLookup", false),
+            length: field
+                .json
+                .get("length")
+                .and_then(Value::as_u64)
+                .filter(|n| *n > 0)
+                .and_then(|n| usize::try_from(n).ok()),
+        };
+        Some(field)
     }
 
     fn flag(&self, key: &str, default: bool) -> bool {
@@ -131,15 +160,12 @@ impl Field {
 
     /// Whether null is a value.
     pub fn nillable(&self) -> bool {
-        self.flag("nillable", true)
+        self.facts.nillable
     }
 
     /// Whether a create must name it.
     pub fn required(&self) -> bool {
-        !self.nillable()
-            && self.flag("createable", false)
-            && !self.flag("defaultedOnCreate", false)
-            && self.kind != Kind::Boolean
+        self.facts.required
     }
 
     /// Whether no two records may share a value.
@@ -149,12 +175,7 @@ impl Field {
 
     /// Whether a record can be named by it.
     pub fn external_id(&self) -> bool {
-        self.flag("externalId", false) || self.flag("idLookup", false)
-    }
-
-    /// Formula or roll-up.
-    pub fn calculated(&self) -> bool {
-        self.flag("calculated", false)
+        self.facts.external
     }
 
     /// Only listed picklist values.
@@ -169,8 +190,7 @@ impl Field {
 
     /// Greatest length in characters, if there is one.
     pub fn length(&self) -> Option<usize> {
-        let n = self.json.get("length").and_then(Value::as_u64).filter(|n| *n > 0)?;
-        usize::try_from(n).ok()
+        self.facts.length
     }
 
     /// Active picklist values.

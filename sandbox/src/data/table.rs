@@ -72,6 +72,11 @@ pub struct Object {
 /// Serials are scattered in this field; a prime above any number of records.
 const SCATTER_MODULUS: u64 = 1_000_000_007;
 
+/// The id of the nth record; `scatter` 1 keeps the order.
+pub fn scattered(prefix: &str, scatter: u64, n: u64) -> Id {
+    Id::from_serial(prefix, (n % SCATTER_MODULUS) * scatter % SCATTER_MODULUS)
+}
+
 impl Object {
     /// An object from its describe.
     pub fn from_describe(mut json: Map<String, Value>) -> Option<Self> {
@@ -133,8 +138,7 @@ impl Object {
     pub fn new_id(&mut self) -> Id {
         loop {
             self.serial += 1;
-            let serial = (self.serial % SCATTER_MODULUS) * self.scatter % SCATTER_MODULUS;
-            let id = Id::from_serial(self.prefix(), serial);
+            let id = scattered(self.prefix(), self.scatter, self.serial);
             if !self.by_id.contains_key(&id) && !self.deletes.contains_key(&id) {
                 return id;
             }

@@ -12,12 +12,8 @@ use crate::sandbox::Sandbox;
 const PAGE: usize = 2_000;
 const PAGE_MIN: usize = 200;
 
-/// Values a page: rows with many fields make shorter pages, whatever was asked for.
-const PAGE_VALUES: usize = 100_000;
-
-/// Rows a page: at most 2,000, at least 200, by `Sforce-Query-Options`; fewer when the rows are
-/// wide, or by `ctl page-size`.
-fn page_size(caller: &Caller, request: &Request, result: &QueryResult) -> usize {
+/// Rows a page: at most 2,000, at least 200, by `Sforce-Query-Options`; fewer by `ctl page-size`.
+fn page_size(caller: &Caller, request: &Request) -> usize {
     let asked = request
         .header("sforce-query-options")
         .into_iter()
@@ -29,9 +25,7 @@ fn page_size(caller: &Caller, request: &Request, result: &QueryResult) -> usize 
                 .then(|| value.trim().parse::<usize>().ok())?
         })
         .map_or(PAGE, |size| size.clamp(PAGE_MIN, PAGE));
-    let narrowed = (PAGE_VALUES / result.width().max(1)).max(PAGE_MIN);
-    let most = caller.page_size.unwrap_or(narrowed);
-    asked.min(most).max(1)
+    caller.page_size.map_or(asked, |most| asked.min(most).max(1))
 }
 
 /// A fresh query; `all` includes the recycle bin and archived activities.
@@ -42,7 +36,7 @@ pub(super) fn start(sandbox: &Sandbox, caller: &Caller, request: &Request, all: 
     let now = sandbox.now();
     let result = sandbox.org().query(soql, all, &caller.access, now).map_err(Reply::from)?;
     let result = Arc::new(result);
-    let size = page_size(caller, request, &result);
+    let size = page_size(caller, request);
     let locator = (result.len() > size).then(|| {
         sandbox.world().cursors.open(&sandbox.chance, now, &caller.user_id, Arc::clone(&result))
     });
@@ -60,7 +54,7 @@ pub(super) fn more(sandbox: &Sandbox, caller: &Caller, request: &Request, text: 
         .find(sandbox.now(), &caller.user_id, locator)
         .filter(|result| from < result.len())
         .ok_or_else(lost)?;
-    let size = page_size(caller, request, &result);
+    let size = page_size(caller, request);
     Ok(page(sandbox, request, &result, from, size, Some(locator)))
 }
 

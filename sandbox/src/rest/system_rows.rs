@@ -43,6 +43,16 @@ const ASSIGNMENT: &[(&str, &str)] =
 const LOGIN: &[(&str, &str)] =
     &[("UserId", "reference"), ("IsFrozen", "boolean"), ("IsPasswordLocked", "boolean")];
 
+const OBJECT_PERMISSIONS: &[(&str, &str)] = &[
+    ("ParentId", "reference"),
+    ("SobjectType", "string"),
+    ("PermissionsRead", "boolean"),
+    ("PermissionsCreate", "boolean"),
+    ("PermissionsEdit", "boolean"),
+    ("PermissionsDelete", "boolean"),
+    ("PermissionsViewAllRecords", "boolean"),
+];
+
 /// The same text with the letters of the id's check suffix where it has 15 characters.
 fn id(text: &str) -> String {
     crate::data::Id::parse(text).map_or_else(|| text.to_owned(), |id| id.to_string())
@@ -139,5 +149,20 @@ pub(crate) fn put(sandbox: &Sandbox) {
         &|user| json!({"Id": row_id("0Pa", user), "AssigneeId": user.id, "PermissionSetId": row_id("0PS", user)}),
     );
     org.put_system_rows("PermissionSetAssignment", "0Pa", ASSIGNMENT, &rows, now);
+    let objects = org.object_names();
+    let mut rows = Vec::new();
+    for user in &users {
+        for (n, name) in objects.iter().enumerate() {
+            let own = user.id.get(10..15).unwrap_or("00000");
+            let seen = !user.hidden_objects.contains(&name.to_lowercase());
+            rows.push(object(&json!({
+                "Id": id(&format!("110{n:07}{own}")), "ParentId": row_id("0PS", user),
+                "SobjectType": name, "PermissionsRead": seen, "PermissionsCreate": seen,
+                "PermissionsEdit": seen, "PermissionsDelete": seen,
+                "PermissionsViewAllRecords": seen && user.may("PermissionsViewAllData"),
+            })));
+        }
+    }
+    org.put_system_rows("ObjectPermissions", "110", OBJECT_PERMISSIONS, &rows, now);
     org.put_system_rows("UserPermissionAccess", "000", &permission_fields(), &[], now);
 }

@@ -97,7 +97,7 @@ pub(super) async fn perform(
                     "TotalRequests Limit exceeded.",
                 ));
             }
-            world.app_used += cost;
+            world.app_used = world.app_used.saturating_add(cost);
             if let Some(fail) = world.faults.take_fail(&request.target, decoded) {
                 sandbox.events.count("failed");
                 return Err(failed(&fail));

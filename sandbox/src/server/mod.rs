@@ -148,7 +148,8 @@ async fn handle(
         Some(Action::HoldBefore) => hold(&sandbox).await,
         Some(Action::Drop | Action::Hold) | None => {}
     }
-    let reply = if maintenance {
+    let head = request.method == "HEAD";
+    let mut reply = if maintenance {
         sandbox.events.count("maintenance");
         Reply::html(503, MAINTENANCE.to_owned())
     } else if request.segments.first().is_some_and(|s| s == "services")
@@ -158,6 +159,9 @@ async fn handle(
     } else {
         other(&sandbox, &request, &decoded)
     };
+    if head {
+        reply.body.clear();
+    }
     if slow > 0 {
         tokio::time::sleep(Duration::from_millis(slow)).await;
     }

@@ -179,8 +179,3 @@ impl Period {
         Some(days(date))
     }
 }
-
-/// The day of a moment.
-pub fn day_of(ms: i64) -> i64 {
-    ms.div_euclid(DAY_MS)
-}

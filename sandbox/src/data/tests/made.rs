@@ -79,7 +79,7 @@ fn formulas_follow_and_stamps_stay() {
         .unwrap();
     org.update("Account", &acc, &map(json!({"Name": "New"})), at("2026-03-02T00:00:00Z"), USER)
         .unwrap();
-    let row = org.record_value("Contact", &con, &Access::full(), now()).unwrap();
+    let row = record(&org, "Contact", &con, now());
     assert_eq!(row["Account_Name__c"], "New");
     assert_eq!(row["Name"], "Ada Kim");
     assert_eq!(row["Name_Length__c"].to_string(), "7.0");

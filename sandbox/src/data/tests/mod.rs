@@ -85,3 +85,9 @@ fn names(org: &Org, soql: &str) -> Vec<String> {
 fn refusal(org: &Org, soql: &str) -> ApiError {
     org.query(soql, false, &Access::full(), now()).expect_err(soql)
 }
+
+/// A record with all its fields.
+fn record(org: &Org, object: &str, id: &str, now: Timestamp) -> Value {
+    let bytes = org.get_record(object, id, &[], &Access::full(), now, "v64.0").unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}

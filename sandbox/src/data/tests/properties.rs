@@ -1,6 +1,7 @@
 //! Laws over any input, and the figures of a large org.
 
 use super::super::schema::Source;
+use super::super::value::datetime_text;
 use super::*;
 use proptest::prelude::*;
 
@@ -79,6 +80,10 @@ proptest! {
         let _ = org().query(&text, false, &Access::full(), now());
         let _ = org().query(&format!("SELECT Id FROM Account WHERE {text}"), false, &Access::full(), now());
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn any_write_is_answered(text in any::<String>(), field in prop::sample::select(org().object("Account").unwrap().fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>())) {
