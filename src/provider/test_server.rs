@@ -3,7 +3,7 @@
 use super::http::{Http, Network};
 use super::{Failure, Session, Ticket, Toll};
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use crmsync_core::domain::Usage;
 use futures_util::future::BoxFuture;
@@ -14,7 +14,6 @@ use url::Url;
 
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub method: Method,
     pub target: String,
     pub headers: HeaderMap,
     pub body: String,
@@ -40,23 +39,20 @@ pub async fn serve(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> S
     let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (answer, log) = (Arc::new(answer), seen.clone());
-    let app = axum::Router::new().fallback(
-        move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
-            let one = Seen {
-                method,
-                target: uri.to_string(),
-                headers,
-                body: String::from_utf8_lossy(&body).into_owned(),
-            };
-            let (status, headers, body) = answer(&one);
-            log.lock().unwrap().push(one);
-            let mut reply = Response::builder().status(status);
-            for (name, value) in headers {
-                reply = reply.header(name, value);
-            }
-            std::future::ready(reply.body(Body::from(body)).unwrap())
-        },
-    );
+    let app = axum::Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: Bytes| {
+        let one = Seen {
+            target: uri.to_string(),
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        };
+        let (status, headers, body) = answer(&one);
+        log.lock().unwrap().push(one);
+        let mut reply = Response::builder().status(status);
+        for (name, value) in headers {
+            reply = reply.header(name, value);
+        }
+        std::future::ready(reply.body(Body::from(body)).unwrap())
+    });
     let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     Served { base, seen, task }
 }
