@@ -1,1 +1,149 @@
+use super::*;
+use crate::provider::test_server::{Counter, http, serve};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+fn url(text: &str) -> Url {
+    Url::parse(text).unwrap()
+}
+
+async fn get(http: &Http, url: Url, limit: usize) -> Result<Answer, SendError> {
+    let request = http.request(Method::GET, url).unwrap().build().unwrap();
+    http.send(request, limit).await
+}
+
+/// A server that reads a request, writes `reply` and closes.
+async fn raw(reply: &'static [u8]) -> Url {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut buffer = [0; 1024];
+            let _ = socket.read(&mut buffer).await;
+            let _ = socket.write_all(reply).await;
+        }
+    });
+    url(&format!("http://{at}/path?token=CANARY"))
+}
+
+fn passing(error: SendError) -> String {
+    let (SendError::NotSent(fault) | SendError::Unanswered(fault) | SendError::TooLarge(fault)) =
+        error
+    else {
+        panic!("held");
+    };
+    let Fault::Passing { what, .. } = fault else { panic!("{fault:?}") };
+    assert!(!what.contains("CANARY"), "{what}");
+    what
+}
+
+#[test]
+fn only_https_but_to_loopback() {
+    for fine in
+        ["https://x.example/", "http://127.0.0.1:80/", "http://[::1]/", "http://localhost:8080/x"]
+    {
+        assert_eq!(check_url(&url(fine)), Ok(()), "{fine}");
+    }
+    for bad in [
+        "http://x.example/",
+        "http://10.0.0.1/",
+        "ftp://x/",
+        "file:///etc/passwd",
+        "http://localhost.evil.example/",
+    ] {
+        assert!(check_url(&url(bad)).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn what_did_not_leave_is_told_from_what_was_not_answered() {
+    let http = http();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let refused = get(&http, url(&format!("http://127.0.0.1:{port}/?t=CANARY")), 10).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, SendError::NotSent(_)), "{error:?}");
+    assert!(passing(error).contains("connecting failed: Connection refused"));
+
+    let error = get(&http, url("https://no-such-host.invalid/?t=CANARY"), 10).await.unwrap_err();
+    assert!(matches!(error, SendError::NotSent(_)), "{error:?}");
+    assert!(passing(error).starts_with("no-such-host.invalid: name lookup failed"));
+
+    for reply in [
+        &b""[..],
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nhalf",
+        b"nonsense\r\n\r\n",
+    ] {
+        let error = get(&http, raw(reply).await, 1000).await.unwrap_err();
+        assert!(matches!(error, SendError::Unanswered(_)), "{error:?}");
+        passing(error);
+    }
+
+    // TLS against a server that speaks none.
+    let mut plain = raw(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    plain.set_scheme("https").unwrap();
+    let error = get(&http, plain, 1000).await.unwrap_err();
+    assert!(matches!(error, SendError::NotSent(_)), "{error:?}");
+    passing(error);
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_redirects_not_followed() {
+    let http = http();
+    let big = serve(|_| (200, vec![], "x".repeat(5000))).await;
+    assert!(matches!(get(&http, big.base.clone(), 4999).await, Err(SendError::TooLarge(_))));
+    assert_eq!(get(&http, big.base.clone(), 5000).await.unwrap().body.len(), 5000);
+    let away =
+        serve(|_| (302, vec![("location", "http://127.0.0.1:1/".into())], String::new())).await;
+    assert_eq!(get(&http, away.base.clone(), 10).await.unwrap().status, 302);
+    let agent = big.seen.lock().unwrap()[0].headers["user-agent"].to_str().unwrap().to_owned();
+    assert!(agent.starts_with("crmsync/"), "{agent}");
+}
+
+#[tokio::test]
+async fn the_toll_is_paid_around_each_request() {
+    let http = http();
+    let usage = |headers: &HeaderMap| {
+        let used = headers["x-used"].to_str().unwrap().parse().unwrap();
+        vec![Usage { limit: "L".into(), used, max: 10, resets: None }]
+    };
+    let server = serve(|_| (500, vec![("x-used", "7".into())], "x".into())).await;
+    let toll = Counter { open: Some(3), ..Counter::default() };
+    let request = |url: Url| http.request(Method::GET, url).unwrap().build().unwrap();
+    let (answer, told) =
+        http.paid(&toll, 2, request(server.base.clone()), 10, usage).await.unwrap();
+    assert_eq!((answer.status, told[0].used), (500, 7));
+    assert_eq!(toll.counts(), (2, 2));
+    assert_eq!(toll.told.lock().unwrap().len(), 1);
+    // Held: nothing leaves.
+    let held = http.paid(&toll, 2, request(server.base.clone()), 10, usage).await;
+    assert!(matches!(held, Err(SendError::Held)));
+    assert_eq!(server.targets().len(), 1);
+    // No answer: reserved, never settled.
+    let toll = Counter::default();
+    let cut = http.paid(&toll, 1, request(raw(b"").await), 10, usage).await;
+    assert!(matches!(cut, Err(SendError::Unanswered(_))));
+    assert_eq!(toll.counts(), (1, 0));
+}
+
+#[test]
+fn ca_files_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let network =
+        |name: &str| Network { ca_file: Some(dir.path().join(name)), ..Network::default() };
+    assert!(matches!(Http::new(&network("absent")), Err(HttpError::CaFile { .. })));
+    std::fs::write(dir.path().join("empty"), "").unwrap();
+    assert!(matches!(Http::new(&network("empty")), Err(HttpError::CaText { .. })));
+    let proxy = Network { proxy: Some("http://".into()), ..Network::default() };
+    assert!(matches!(Http::new(&proxy), Err(HttpError::Proxy { .. })));
+}
+
+proptest! {
+    #[test]
+    fn excerpts_are_short_lines(text in "\\PC{0,900}|[\\x00-\\x7f]{0,900}") {
+        let short = excerpt(&text);
+        prop_assert!(short.len() <= 404);
+        prop_assert!(!short.chars().any(char::is_control));
+    }
+}

@@ -7,6 +7,8 @@
 pub mod http;
 mod rows;
 pub mod salesforce;
+#[cfg(test)]
+pub(crate) mod test_server;
 pub mod tryton;
 
 use crmsync_core::domain::{

@@ -14,7 +14,7 @@ mod page;
 mod read;
 mod soql;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use super::http::{Answer, DATA_LIMIT, Http, SMALL_LIMIT, SendError, check_url};
 use super::{Ctx, Failure, OAuthEndpoints, Provider, Session, Told};
