@@ -22,3 +22,6 @@ pub use state::{
 };
 pub use status::{Status, Word, status};
 pub use step::{next_wake, step};
+
+#[cfg(test)]
+mod tests;
