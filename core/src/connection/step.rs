@@ -115,10 +115,7 @@ impl Stepper<'_> {
                 self.c.again = false;
                 self.stop(StopWhy::Shutdown);
             }
-            Event::Due | Event::PauseOver => {
-                self.end_pause();
-                self.ring();
-            }
+            Event::Due | Event::PauseOver => self.ring(),
             Event::SyncRequested { by, despite_quota } => self.asked(by, *despite_quota),
             Event::RunStarted { id, phase } => self.run_started(id, *phase),
             Event::Phase(now) => {
@@ -317,6 +314,9 @@ impl Stepper<'_> {
         }
         if was_away {
             self.probe_if_suspect();
+            if let Some(text) = self.problem_text() {
+                self.raise(Concern::Problem, text);
+            }
             if !self.c.deletes_held.is_empty() {
                 self.raise_deletes();
             }
@@ -364,6 +364,7 @@ impl Stepper<'_> {
 
     /// Starts a run if nothing is in its way.
     fn ring(&mut self) {
+        self.end_pause();
         if !self.c.busy()
             && obstacle(&self.c, self.now, false).is_none()
             && not_before(&self.c).is_none_or(|t| t <= self.now)
@@ -651,10 +652,24 @@ impl Stepper<'_> {
         }
     }
 
-    fn clear_problem(&mut self) {
+    /// What stands behind `Concern::Problem`, the most pressing first.
+    fn problem_text(&self) -> Option<String> {
         let c = &self.c;
-        let none = c.replica.is_none() && c.disk.is_none() && c.key.is_none();
-        if none && !matches!(c.trouble, Trouble::Problem { .. }) {
+        let host =
+            [("key missing", &c.key), ("disk full", &c.disk), ("replica unavailable", &c.replica)];
+        for (word, trouble) in host {
+            if let Some(trouble) = trouble {
+                return Some(format!("{word}: {}", trouble.text));
+            }
+        }
+        match &c.trouble {
+            Trouble::Problem { problem, .. } => Some(problem.to_string()),
+            Trouble::None | Trouble::Retrying { .. } => None,
+        }
+    }
+
+    fn clear_problem(&mut self) {
+        if self.problem_text().is_none() {
             self.fx.push(Effect::Clear(Concern::Problem));
         }
     }

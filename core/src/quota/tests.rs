@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::{Time, Usage};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::collections::BTreeMap;
 
 const MAIN: &str = "DailyApiRequests";
@@ -263,8 +264,18 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..1000)
 }
 
+/// The same histories at every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for more.
+fn sample(part: u32) -> ProptestConfig {
+    let d = ProptestConfig::default();
+    let rng_seed = match d.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(20_260_101),
+        fixed @ RngSeed::Fixed(_) => fixed,
+    };
+    ProptestConfig { cases: (d.cases / part).max(1), rng_seed, failure_persistence: None, ..d }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(sample(3))]
 
     /// Any order of starts, arrivals, answers, losses and crashes, with others spending: no
     /// scheduled call starts while what the last answer told plus the open calls is at the line.
