@@ -10,9 +10,11 @@
 
 mod backoff;
 mod event;
+mod grant;
 mod state;
 mod status;
 mod step;
+mod trouble;
 
 pub use backoff::backoff;
 pub use event::{Closed, Effect, Event, Refusal, RunResult, Stop, StopWhy};

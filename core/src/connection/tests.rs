@@ -29,6 +29,7 @@ impl Bench {
         b
     }
 
+    #[allow(clippy::needless_pass_by_value)] // reads better at fifty calls
     fn on(&mut self, event: Event, secs: i64) -> &mut Self {
         (self.c, self.fx) = step(&self.c, &event, at(secs), &self.rules);
         self

@@ -24,6 +24,7 @@ fn usage(used: u64, max: u64) -> Vec<Usage> {
     vec![Usage { limit: MAIN.into(), used, max, resets: None }]
 }
 
+#[allow(clippy::needless_pass_by_value)] // reads better at every call
 fn go(a: Admission) -> u64 {
     match a {
         Admission::Go { number, .. } => number,
@@ -144,7 +145,7 @@ impl Admission {
     fn clone_or_exempt(self, m: &mut Meter) -> Admission {
         match self {
             Admission::Wait => m.exempt(1, Exempt::Test, at(0)).unwrap(),
-            go => go,
+            Admission::Go { .. } | Admission::Held { .. } => self,
         }
     }
 }
@@ -166,7 +167,7 @@ fn a_crash_counts_what_may_have_left() {
     let mut back: Meter = serde_json::from_str(&stored).unwrap();
     back.recovered_after_crash(at(10));
     let known = back.limits[MAIN].known();
-    assert!(known >= 150 && known <= 150 + 32, "{known}, {since} unsaved");
+    assert!((150..=182).contains(&known), "{known}, {since} unsaved");
     assert_eq!(back.open_cost(), 0);
     back.close();
     let mut orderly: Meter = serde_json::from_str(&serde_json::to_string(&back).unwrap()).unwrap();
