@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crmsync_core::connection::{
-    Activity, Configured, Connection, Effect, Event, Grant, Pause, Phase, QuotaHold, Rules,
+    Activity, Again, Configured, Connection, Effect, Event, Grant, Pause, Phase, QuotaHold, Rules,
     RunResult, StopWhy, Trouble, Word, status, step,
 };
 use crmsync_core::domain::{Concern, Fault, Reason, Time};
@@ -63,6 +63,7 @@ fn event() -> impl Strategy<Value = Event> {
         12 => result().prop_map(|result| Event::RunFinished { id: "1".into(), result }),
         1 => result().prop_map(|result| Event::RunFinished { id: "other".into(), result }),
         1 => phase().prop_map(Event::Phase),
+        2 => Just(Event::Progress),
         2 => any::<bool>().prop_map(move |d| Event::SyncRequested { by: by(), despite_quota: d }),
         1 => any::<bool>().prop_map(|enabled| Event::Configured { enabled }),
         8 => Just(Event::Configured { enabled: true }),
@@ -155,7 +156,7 @@ impl World {
                 let ended = matches!(self.c.activity, Activity::Starting { .. });
                 prop_assert!(ended, "{:?}", self.c.activity);
                 // A run may begin in the step that ends another, never beside it.
-                prop_assert!(!was_running || before.again, "{:?}", before);
+                prop_assert!(!was_running || before.again != Again::No, "{:?}", before);
                 prop_assert!(matches!(self.c.configured, Configured::Enabled));
                 prop_assert!(matches!(self.c.pause, Pause::No));
                 prop_assert!(!self.c.latched());

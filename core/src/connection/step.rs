@@ -1,6 +1,6 @@
 use super::event::{Closed, Effect, Event, Refusal, RunResult, StopWhy};
 use super::state::{
-    Activity, Alarm, Configured, Connection, Grant, Pause, QuotaHold, Rules, Trouble,
+    Activity, Again, Alarm, Configured, Connection, Grant, Pause, QuotaHold, Rules, Trouble,
 };
 use super::trouble::{Host, quota_text};
 use crate::domain::{Concern, Fault, Time};
@@ -99,7 +99,7 @@ impl Stepper<'_> {
             }
             Event::Started => self.started(),
             Event::Shutdown => {
-                self.c.again = false;
+                self.c.again = Again::No;
                 self.stop(StopWhy::Shutdown);
             }
             Event::Due | Event::PauseOver => self.ring(),
@@ -108,6 +108,11 @@ impl Stepper<'_> {
             Event::Phase(now) => {
                 if let Activity::Running { phase, .. } = &mut self.c.activity {
                     *phase = *now;
+                }
+            }
+            Event::Progress => {
+                if let (true, Alarm::Watching { from }) = (self.c.busy(), &mut self.c.alarm) {
+                    *from = self.now;
                 }
             }
             Event::RunFinished { id, result } => self.run_finished(id, result),
@@ -203,7 +208,7 @@ impl Stepper<'_> {
     /// Disabled or gone: it stops, its request closes, and nobody is told that it recovered.
     fn put_away(&mut self, how: Closed) {
         self.stop(StopWhy::Configuration);
-        self.c.again = false;
+        self.c.again = Again::No;
         self.c.trouble = Trouble::None;
         self.c.replica = None;
         self.c.disk = None;
@@ -215,7 +220,7 @@ impl Stepper<'_> {
 
     fn started(&mut self) {
         self.c.activity = Activity::Idle;
-        self.c.again = false;
+        self.c.again = Again::No;
         self.end_pause();
         self.probe_if_suspect();
     }
@@ -241,7 +246,7 @@ impl Stepper<'_> {
     }
 
     fn start(&mut self, despite_quota: bool) {
-        self.c.again = false;
+        self.c.again = Again::No;
         self.c.activity = Activity::Starting { since: self.now, despite_quota };
         self.fx.push(Effect::StartRun { despite_quota });
     }
@@ -255,7 +260,7 @@ impl Stepper<'_> {
         }
         self.audit(by, if despite_quota { "sync despite the quota" } else { "sync" });
         if self.c.busy() {
-            self.c.again = true;
+            self.c.again = if despite_quota { Again::DespiteQuota } else { Again::Yes };
         } else {
             self.start(despite_quota && held);
         }
@@ -298,8 +303,15 @@ impl Stepper<'_> {
             RunResult::Stopped(_) => {}
             RunResult::Failed(fault) => self.fault(fault),
         }
-        if again {
-            self.ring();
+        match again {
+            Again::No => {}
+            Again::Yes => self.ring(),
+            Again::DespiteQuota => {
+                self.end_pause();
+                if obstacle(&self.c, self.now, true).is_none() {
+                    self.start(matches!(self.c.hold, QuotaHold::Held { .. }));
+                }
+            }
         }
     }
 
@@ -309,6 +321,7 @@ impl Stepper<'_> {
         loading: bool,
         objects: &BTreeMap<String, Fault>,
     ) {
+        let had_problem = self.problem_text().is_some();
         let c = &mut self.c;
         c.trouble = Trouble::None;
         c.replica = None;
@@ -321,7 +334,9 @@ impl Stepper<'_> {
             self.fx.push(Effect::Clear(Concern::NoSuccess));
         }
         self.c.alarm = Alarm::Off;
-        self.clear_problem();
+        if had_problem {
+            self.clear_problem();
+        }
         self.objects(objects);
     }
 

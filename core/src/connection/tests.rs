@@ -211,6 +211,28 @@ fn silence_raises_the_alarm_whatever_the_cause() {
 }
 
 #[test]
+fn a_long_load_that_gets_on_is_no_silence() {
+    let mut b = Bench::good(false);
+    b.on(Event::Due, 900);
+    b.on(Event::RunStarted { id: "1".into(), phase: Phase::Loading }, 900);
+    for s in (900..40_000).step_by(600) {
+        assert!(!b.on(Event::Progress, s).raised(&Concern::NoSuccess));
+    }
+    assert_eq!(b.says(40_000), (Word::Active, "loading".into()));
+    assert!(b.on(Event::Due, 50_000).raised(&Concern::NoSuccess), "it got stuck");
+}
+
+#[test]
+fn a_wish_despite_the_quota_survives_the_stop_of_the_run() {
+    let mut b = Bench::good(false);
+    b.on(Event::Due, 900);
+    b.on(Event::QuotaHeld { limit: "L".into(), used: 8, max: 10, next_probe: None }, 901);
+    b.on(Event::SyncRequested { by: "ada".into(), despite_quota: true }, 902);
+    b.run(903, RunResult::Stopped(StopWhy::Quota));
+    assert!(b.fx.contains(&Effect::StartRun { despite_quota: true }));
+}
+
+#[test]
 fn the_alarm_waits_for_the_first_run_of_a_new_pause_free_time() {
     let mut b = Bench::good(false);
     b.on(Event::Paused { by: "ada".into(), until: Some(at(100_000)), note: None }, 10);

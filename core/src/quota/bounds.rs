@@ -18,8 +18,8 @@ impl Meter {
     }
 
     /// The first limit that keeps a hold on. The own share resumes an as much smaller part below.
-    pub(super) fn above_resume(&self, line: &Line, now: Time) -> Option<Reached> {
-        self.over(line, now, 0, Line::resume, |line, max| {
+    pub(super) fn above_resume(&self, line: &Line, now: Time, more: u64) -> Option<Reached> {
+        self.over(line, now, more, Line::resume, |line, max| {
             let stop = u128::from(line.own_stop(max)?);
             let part = stop * u128::from(line.resume_below) / u128::from(line.pause_at.max(1));
             Some(u64::try_from(part).unwrap_or(u64::MAX))

@@ -36,6 +36,8 @@ pub struct Meter {
     exempt: BTreeMap<Exempt, u64>,
     /// Whether everybody waits.
     hold: Hold,
+    /// Dearest call that the line refused: it decides when the hold begins and ends.
+    refused: u64,
     /// When the last resume probe left.
     probed: Option<Time>,
 }
@@ -153,6 +155,7 @@ impl Meter {
             return Admission::Held { limit: limit.clone(), used: *used, max: *max };
         }
         if let Some(Reached(limit, used, max)) = self.reached(line, now, cost.saturating_sub(1)) {
+            self.refused = self.refused.max(cost);
             return Admission::Held { limit, used, max };
         }
         let open = self.open_cost();
@@ -285,20 +288,22 @@ impl Meter {
     /// setting, and at `next_look`.
     pub fn judge(&mut self, line: &Line, now: Time) -> Option<Change> {
         self.prepare(line, now);
+        let more = self.refused.saturating_sub(1);
         match self.hold.clone() {
             Hold::Free => {
-                let Reached(limit, used, max) = self.reached(line, now, 0)?;
+                let Reached(limit, used, max) = self.reached(line, now, more)?;
                 let next_probe = plus(now, PROBE_EVERY);
                 self.exempt.clear();
                 self.hold = Hold::Held { limit: limit.clone(), used, max, since: now, next_probe };
                 Some(Change::Held { limit, used, max, next_probe })
             }
             Hold::Held { since, next_probe, .. } => {
-                if let Some(Reached(limit, used, max)) = self.above_resume(line, now) {
+                if let Some(Reached(limit, used, max)) = self.above_resume(line, now, more) {
                     self.hold = Hold::Held { limit, used, max, since, next_probe };
                     return None;
                 }
                 self.hold = Hold::Free;
+                self.refused = 0;
                 Some(Change::Freed)
             }
         }

@@ -176,6 +176,20 @@ fn a_crash_counts_what_may_have_left() {
 }
 
 #[test]
+fn a_dear_call_that_the_line_refuses_begins_a_hold() {
+    let (mut m, l) = (Meter::default(), salesforce());
+    call(&mut m, 797, 1000, at(0));
+    assert_eq!(m.judge(&l, at(0)), None);
+    assert!(matches!(m.start(5, &l, at(0)), Admission::Held { used: 797, .. }));
+    assert!(matches!(m.judge(&l, at(0)), Some(Change::Held { used: 797, .. })));
+    call(&mut m, 747, 1000, at(1));
+    assert_eq!(m.judge(&l, at(1)), None, "747 and four more are not below 750");
+    call(&mut m, 745, 1000, at(2));
+    assert_eq!(m.judge(&l, at(2)), Some(Change::Freed));
+    go(m.start(5, &l, at(2)));
+}
+
+#[test]
 fn other_limits_hold_too_but_absent_features_do_not() {
     let (mut m, l) = (Meter::default(), salesforce());
     call(&mut m, 1, 10_000, at(0));
