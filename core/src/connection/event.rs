@@ -32,6 +32,9 @@ pub enum Event {
         /// What it does first.
         phase: Phase,
     },
+    /// The run got on (a batch is committed); seldom is enough, e.g. once a minute. Keeps the
+    /// alarm quiet during a first load that takes hours.
+    Progress,
     /// The run does something else now.
     Phase(Phase),
     /// The run is over.

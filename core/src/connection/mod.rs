@@ -10,15 +10,20 @@
 
 mod backoff;
 mod event;
+mod grant;
 mod state;
 mod status;
 mod step;
+mod trouble;
 
 pub use backoff::backoff;
 pub use event::{Closed, Effect, Event, Refusal, RunResult, Stop, StopWhy};
 pub use state::{
-    Activity, Alarm, Configured, Connection, Grant, HostTrouble, ObjectTrouble, Pause, Phase,
-    QuotaHold, Rules, Trouble,
+    Activity, Again, Alarm, Configured, Connection, Grant, HostTrouble, ObjectTrouble, Pause,
+    Phase, QuotaHold, Rules, Trouble,
 };
 pub use status::{Status, Word, status};
 pub use step::{next_wake, step};
+
+#[cfg(test)]
+mod tests;

@@ -45,8 +45,8 @@ pub struct Connection {
     pub failures: u32,
     /// The independent alarm.
     pub alarm: Alarm,
-    /// Somebody asked for a sync while one was running: run again after it.
-    pub again: bool,
+    /// Somebody asked for a sync while one was running.
+    pub again: Again,
 }
 
 /// What the configuration says.
@@ -247,6 +247,19 @@ pub enum Phase {
     Loading,
     /// Increments after an outage.
     CatchingUp,
+}
+
+/// Whether a run follows the one that is going on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Again {
+    /// By the schedule.
+    #[default]
+    No,
+    /// At once.
+    Yes,
+    /// At once, above the quota line if need be.
+    DespiteQuota,
 }
 
 /// "No success for N intervals", whatever the cause.

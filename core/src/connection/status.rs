@@ -1,6 +1,7 @@
 use super::state::{Activity, Configured, Connection, Grant, Pause, Phase, QuotaHold, Trouble};
 use crate::domain::{Problem, Reason, Time};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 
 /// The three words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,13 +75,13 @@ pub fn status(c: &Connection, name: &str, now: Time) -> Status {
     if let Pause::Paused { by, since, until, note } = &c.pause {
         let mut detail = format!("by {by}");
         if let Some(until) = until {
-            detail.push_str(&format!(" until {until:.0}"));
+            let _ = write!(detail, " until {until:.0}");
         }
         if let Some(note) = note {
-            detail.push_str(&format!(": {note}"));
+            let _ = write!(detail, ": {note}");
         }
         if let Some((reason, ..)) = c.authorization() {
-            detail.push_str(&format!("; needs authorization too: {reason}"));
+            let _ = write!(detail, "; needs authorization too: {reason}");
         }
         return tell(Word::NotSyncing, "paused", *since, detail, format!("crmsync resume {name}"));
     }
@@ -91,7 +92,7 @@ pub fn status(c: &Connection, name: &str, now: Time) -> Status {
     if let Some((reason, text, since)) = c.authorization() {
         let mut detail = explain(&reason, text);
         if let Grant::Suspect { probe_at, .. } = &c.grant {
-            detail.push_str(&format!("; tried once more at {probe_at:.0}"));
+            let _ = write!(detail, "; tried once more at {probe_at:.0}");
         }
         let hint = authorization_hint(&reason, name);
         return tell(Word::Error, &reason.to_string(), since.unwrap_or(born), detail, hint);
@@ -109,9 +110,9 @@ pub fn status(c: &Connection, name: &str, now: Time) -> Status {
         return tell(Word::Error, &problem.to_string(), *since, detail, hint);
     }
     if let QuotaHold::Held { limit, used, max, since, next_probe } = &c.hold {
-        let mut detail = super::step::quota_text(limit, *used, *max);
+        let mut detail = super::trouble::quota_text(limit, *used, *max);
         if let Some(next) = next_probe {
-            detail.push_str(&format!("; looks again at {next:.0}"));
+            let _ = write!(detail, "; looks again at {next:.0}");
         }
         let hint = format!("crmsync quota {name}, or crmsync sync {name} --despite-quota");
         return tell(Word::NotSyncing, "quota", *since, detail, hint);

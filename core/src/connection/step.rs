@@ -1,11 +1,9 @@
-use super::backoff;
 use super::event::{Closed, Effect, Event, Refusal, RunResult, StopWhy};
 use super::state::{
-    Activity, Alarm, Configured, Connection, Grant, HostTrouble, ObjectTrouble, Pause, QuotaHold,
-    Rules, Trouble,
+    Activity, Again, Alarm, Configured, Connection, Grant, Pause, QuotaHold, Rules, Trouble,
 };
-use super::status::explain;
-use crate::domain::{Concern, Fault, Problem, Reason, Time};
+use super::trouble::{Host, quota_text};
+use crate::domain::{Concern, Fault, Time};
 use std::collections::BTreeMap;
 
 /// What an event makes of a connection, and what is to be done about it. Total: an event that
@@ -71,27 +69,16 @@ fn obstacle(c: &Connection, now: Time, despite_quota: bool) -> Option<Refusal> {
     None
 }
 
-/// Reasons that we know by ourselves: nothing is gained by asking the provider once more.
-fn certain(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NeverAuthorized
-            | Reason::GrantLostWhileRotating
-            | Reason::WrongOrg { .. }
-            | Reason::WrongAccount { .. }
-            | Reason::DisconnectedByAdmin
-    )
-}
-
-fn after(t: Time, d: jiff::SignedDuration) -> Time {
+pub(super) fn after(t: Time, d: jiff::SignedDuration) -> Time {
     t.checked_add(d).unwrap_or(Time::MAX)
 }
 
-struct Stepper<'a> {
-    c: Connection,
-    fx: Vec<Effect>,
-    now: Time,
-    rules: &'a Rules,
+/// A step in the making.
+pub(super) struct Stepper<'a> {
+    pub(super) c: Connection,
+    pub(super) fx: Vec<Effect>,
+    pub(super) now: Time,
+    pub(super) rules: &'a Rules,
 }
 
 impl Stepper<'_> {
@@ -112,18 +99,20 @@ impl Stepper<'_> {
             }
             Event::Started => self.started(),
             Event::Shutdown => {
-                self.c.again = false;
+                self.c.again = Again::No;
                 self.stop(StopWhy::Shutdown);
             }
-            Event::Due | Event::PauseOver => {
-                self.end_pause();
-                self.ring();
-            }
+            Event::Due | Event::PauseOver => self.ring(),
             Event::SyncRequested { by, despite_quota } => self.asked(by, *despite_quota),
             Event::RunStarted { id, phase } => self.run_started(id, *phase),
             Event::Phase(now) => {
                 if let Activity::Running { phase, .. } = &mut self.c.activity {
                     *phase = *now;
+                }
+            }
+            Event::Progress => {
+                if let (true, Alarm::Watching { from }) = (self.c.busy(), &mut self.c.alarm) {
+                    *from = self.now;
                 }
             }
             Event::RunFinished { id, result } => self.run_finished(id, result),
@@ -154,19 +143,20 @@ impl Stepper<'_> {
                     self.ring();
                 }
             }
-            Event::Granted { .. }
-            | Event::GrantUnconfirmed { .. }
-            | Event::UnconfirmedRejected { .. }
-            | Event::Rejected { .. }
-            | Event::Disconnected { .. }
-            | Event::ProbeResult(_)
-            | Event::RefreshLost { .. } => self.grant_event(event),
-            Event::ReplicaFailed { .. }
-            | Event::ReplicaBack
-            | Event::DiskFull { .. }
-            | Event::DiskBack
-            | Event::KeyMissing { .. }
-            | Event::KeyBack => self.host_event(event),
+            Event::Granted { by } => self.granted(by),
+            Event::GrantUnconfirmed { expected, found } => self.unconfirmed(expected, found),
+            Event::UnconfirmedRejected { by } => self.unconfirmed_rejected(by),
+            Event::Rejected { reason, text } => self.refused(reason, text),
+            Event::Disconnected { by } => self.disconnected(by),
+            Event::ProbeResult(Ok(())) => self.proved(),
+            Event::ProbeResult(Err(fault)) => self.probe_failed(fault),
+            Event::RefreshLost { text } => self.refresh_lost(text),
+            Event::ReplicaFailed { text } => self.host_bad(Host::Replica, text),
+            Event::ReplicaBack => self.host_back(Host::Replica),
+            Event::DiskFull { text } => self.host_bad(Host::Disk, text),
+            Event::DiskBack => self.host_back(Host::Disk),
+            Event::KeyMissing { text } => self.host_bad(Host::Key, text),
+            Event::KeyBack => self.host_back(Host::Key),
             Event::DeletesHeld { object, count } => {
                 self.c.deletes_held.insert(object.clone(), *count);
                 self.raise_deletes();
@@ -193,121 +183,6 @@ impl Stepper<'_> {
         }
     }
 
-    fn grant_event(&mut self, event: &Event) {
-        match event {
-            Event::Granted { by } => {
-                self.c.grant = Grant::Good { since: self.now };
-                self.c.generation += 1;
-                self.fx.push(Effect::Clear(Concern::NeedsAuthorization));
-                self.fx.push(Effect::CloseRequest(Closed::Granted));
-                self.audit(by, "authorized");
-                self.try_now();
-                self.ring();
-            }
-            Event::GrantUnconfirmed { expected, found } => self.unconfirmed(expected, found),
-            Event::UnconfirmedRejected { by } => {
-                if let Grant::Unconfirmed { since, before, before_text, .. } = self.c.grant.clone()
-                {
-                    self.c.grant = if before == Reason::NeverAuthorized {
-                        Grant::Never
-                    } else {
-                        Grant::Dead { reason: before, text: before_text, since }
-                    };
-                    self.audit(by, "rejected another account");
-                    self.tell_authorization();
-                }
-            }
-            Event::Rejected { reason, text } => self.refused(reason, text),
-            Event::Disconnected { by } => {
-                self.audit(by, "disconnected");
-                self.c.generation +=
-                    u64::from(matches!(self.c.grant, Grant::Suspect { .. } | Grant::Good { .. }));
-                if !matches!(self.c.grant, Grant::Never) {
-                    self.dead(Reason::DisconnectedByAdmin, format!("disconnected by {by}"));
-                }
-            }
-            Event::ProbeResult(Ok(())) => match self.c.grant {
-                Grant::Suspect { .. } | Grant::Dead { .. } => {
-                    if matches!(self.c.grant, Grant::Dead { .. }) {
-                        self.fx.push(Effect::Clear(Concern::NeedsAuthorization));
-                        self.fx.push(Effect::CloseRequest(Closed::WorksAgain));
-                    }
-                    self.c.grant = Grant::Good { since: self.now };
-                    self.try_now();
-                    self.ring();
-                }
-                Grant::Good { .. } | Grant::Never | Grant::Unconfirmed { .. } => {}
-            },
-            Event::ProbeResult(Err(Fault::NeedsAuthorization { reason, text })) => {
-                if matches!(self.c.grant, Grant::Suspect { .. }) {
-                    self.dead(reason.clone(), text.clone());
-                } else {
-                    self.refused(reason, text);
-                }
-            }
-            Event::ProbeResult(Err(fault)) => {
-                if let Grant::Suspect { since, probe_at, .. } = &mut self.c.grant {
-                    // As long again as it has been suspect: doubling without a counter.
-                    let most = self.rules.backoff_most.max(self.rules.probe_after);
-                    let wait = self.now.duration_since(*since).clamp(self.rules.probe_after, most);
-                    *probe_at = after(self.now, wait);
-                    self.fx.push(Effect::ProbeGrantAt(*probe_at));
-                    self.fault(fault);
-                }
-            }
-            Event::RefreshLost { text } => {
-                if !matches!(self.c.grant, Grant::Never | Grant::Dead { .. }) {
-                    self.dead(Reason::GrantLostWhileRotating, text.clone());
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn host_event(&mut self, event: &Event) {
-        let (now, rules) = (self.now, self.rules);
-        let enter = |slot: &mut Option<HostTrouble>, text: &str| {
-            let (since, attempts) =
-                slot.as_ref().map_or((now, 1), |h| (h.since, h.attempts.saturating_add(1)));
-            let next = after(now, backoff(attempts, None, rules));
-            *slot = Some(HostTrouble { text: text.to_owned(), since, attempts, next });
-        };
-        let entered = match event {
-            Event::ReplicaFailed { text } => {
-                enter(&mut self.c.replica, text);
-                Some(format!("replica unavailable: {text}"))
-            }
-            Event::DiskFull { text } => {
-                enter(&mut self.c.disk, text);
-                Some(format!("disk full: {text}"))
-            }
-            Event::KeyMissing { text } => {
-                enter(&mut self.c.key, text);
-                Some(format!("key missing: {text}"))
-            }
-            Event::ReplicaBack => {
-                self.c.replica = None;
-                None
-            }
-            Event::DiskBack => {
-                self.c.disk = None;
-                None
-            }
-            Event::KeyBack => {
-                self.c.key = None;
-                None
-            }
-            _ => return,
-        };
-        if let Some(text) = entered {
-            self.raise(Concern::Problem, text);
-            self.stop(StopWhy::Host);
-        } else {
-            self.clear_problem();
-            self.ring();
-        }
-    }
-
     fn enable(&mut self) {
         let was_away = !matches!(self.c.configured, Configured::Enabled);
         self.c.configured = Configured::Enabled;
@@ -317,6 +192,9 @@ impl Stepper<'_> {
         }
         if was_away {
             self.probe_if_suspect();
+            if let Some(text) = self.problem_text() {
+                self.raise(Concern::Problem, text);
+            }
             if !self.c.deletes_held.is_empty() {
                 self.raise_deletes();
             }
@@ -330,7 +208,7 @@ impl Stepper<'_> {
     /// Disabled or gone: it stops, its request closes, and nobody is told that it recovered.
     fn put_away(&mut self, how: Closed) {
         self.stop(StopWhy::Configuration);
-        self.c.again = false;
+        self.c.again = Again::No;
         self.c.trouble = Trouble::None;
         self.c.replica = None;
         self.c.disk = None;
@@ -342,15 +220,9 @@ impl Stepper<'_> {
 
     fn started(&mut self) {
         self.c.activity = Activity::Idle;
-        self.c.again = false;
+        self.c.again = Again::No;
         self.end_pause();
         self.probe_if_suspect();
-    }
-
-    fn probe_if_suspect(&mut self) {
-        if let Grant::Suspect { probe_at, .. } = self.c.grant {
-            self.fx.push(Effect::ProbeGrantAt(probe_at.max(self.now)));
-        }
     }
 
     fn end_pause(&mut self) {
@@ -363,7 +235,8 @@ impl Stepper<'_> {
     }
 
     /// Starts a run if nothing is in its way.
-    fn ring(&mut self) {
+    pub(super) fn ring(&mut self) {
+        self.end_pause();
         if !self.c.busy()
             && obstacle(&self.c, self.now, false).is_none()
             && not_before(&self.c).is_none_or(|t| t <= self.now)
@@ -373,7 +246,7 @@ impl Stepper<'_> {
     }
 
     fn start(&mut self, despite_quota: bool) {
-        self.c.again = false;
+        self.c.again = Again::No;
         self.c.activity = Activity::Starting { since: self.now, despite_quota };
         self.fx.push(Effect::StartRun { despite_quota });
     }
@@ -387,7 +260,7 @@ impl Stepper<'_> {
         }
         self.audit(by, if despite_quota { "sync despite the quota" } else { "sync" });
         if self.c.busy() {
-            self.c.again = true;
+            self.c.again = if despite_quota { Again::DespiteQuota } else { Again::Yes };
         } else {
             self.start(despite_quota && held);
         }
@@ -430,8 +303,15 @@ impl Stepper<'_> {
             RunResult::Stopped(_) => {}
             RunResult::Failed(fault) => self.fault(fault),
         }
-        if again {
-            self.ring();
+        match again {
+            Again::No => {}
+            Again::Yes => self.ring(),
+            Again::DespiteQuota => {
+                self.end_pause();
+                if obstacle(&self.c, self.now, true).is_none() {
+                    self.start(matches!(self.c.hold, QuotaHold::Held { .. }));
+                }
+            }
         }
     }
 
@@ -441,6 +321,7 @@ impl Stepper<'_> {
         loading: bool,
         objects: &BTreeMap<String, Fault>,
     ) {
+        let had_problem = self.problem_text().is_some();
         let c = &mut self.c;
         c.trouble = Trouble::None;
         c.replica = None;
@@ -453,248 +334,26 @@ impl Stepper<'_> {
             self.fx.push(Effect::Clear(Concern::NoSuccess));
         }
         self.c.alarm = Alarm::Off;
-        self.clear_problem();
+        if had_problem {
+            self.clear_problem();
+        }
         self.objects(objects);
     }
 
-    fn objects(&mut self, failing: &BTreeMap<String, Fault>) {
-        let old = std::mem::take(&mut self.c.objects);
-        for (object, fault) in failing {
-            let text = fault.to_string();
-            let since = old.get(object).map_or(self.now, |o| o.since);
-            let concern = match fault {
-                // Nothing was lost that the next run does not bring.
-                Fault::Passing { .. } | Fault::CursorLost { .. } => continue,
-                Fault::SchemaMoved { object, field } => {
-                    // Raised once for each loss; a removed field never "recovers" by itself.
-                    Concern::FieldRemoved { object: object.clone(), field: field.clone() }
-                }
-                Fault::QuotaReached { .. }
-                | Fault::NeedsAuthorization { .. }
-                | Fault::Denied { .. }
-                | Fault::Conflict { .. }
-                | Fault::RecordRefused { .. }
-                | Fault::Misconfigured { .. }
-                | Fault::AddressNotAllowed { .. }
-                | Fault::Suspended { .. }
-                | Fault::Contract { .. } => Concern::ObjectFailing { object: object.clone() },
-            };
-            if old.get(object).is_none_or(|o| o.text != text) {
-                self.raise(concern, text.clone());
-            }
-            self.c.objects.insert(object.clone(), ObjectTrouble { text, since });
-        }
-        for object in old.keys().filter(|o| !self.c.objects.contains_key(*o)) {
-            self.fx.push(Effect::Clear(Concern::ObjectFailing { object: object.clone() }));
-        }
-    }
-
-    /// A failed run or an inconclusive probe.
-    fn fault(&mut self, fault: &Fault) {
-        let problem = match fault {
-            Fault::Passing { what, retry_after } => return self.passing(what, *retry_after),
-            Fault::QuotaReached { which, .. } => return self.hold(which, 0, 0, None),
-            Fault::NeedsAuthorization { reason, text } => return self.refused(reason, text),
-            Fault::Misconfigured { what } => Problem::Misconfigured { what: what.clone() },
-            Fault::AddressNotAllowed { what } => Problem::AddressNotAllowed { what: what.clone() },
-            Fault::Suspended { what } => Problem::OrgSuspended { what: what.clone() },
-            Fault::Contract { what } => Problem::NeedsAttention { what: what.clone() },
-            // These belong to one object or record; as the end of a whole run nobody foresaw them.
-            Fault::Denied { .. }
-            | Fault::SchemaMoved { .. }
-            | Fault::CursorLost { .. }
-            | Fault::Conflict { .. }
-            | Fault::RecordRefused { .. } => Problem::NeedsAttention { what: fault.to_string() },
-        };
-        self.c.failures = self.c.failures.saturating_add(1);
-        let (since, attempts) = match &self.c.trouble {
-            Trouble::Problem { problem: old, since, attempts, .. }
-                if std::mem::discriminant(old) == std::mem::discriminant(&problem) =>
-            {
-                (*since, attempts.saturating_add(1))
-            }
-            Trouble::None | Trouble::Retrying { .. } | Trouble::Problem { .. } => (self.now, 1),
-        };
-        self.raise(Concern::Problem, format!("{problem}: {fault}"));
-        let next = after(self.now, self.rules.slow_retry);
-        self.c.trouble = Trouble::Problem { problem, since, attempts, next };
-    }
-
-    /// Backs off; after long enough somebody is told. Never touches the grant.
-    fn passing(&mut self, what: &str, retry_after: Option<jiff::SignedDuration>) {
-        self.c.failures = self.c.failures.saturating_add(1);
-        let (first, tries) = match &self.c.trouble {
-            Trouble::None => (self.now, 1),
-            Trouble::Retrying { since, attempts, .. }
-            | Trouble::Problem { since, attempts, .. } => (*since, attempts.saturating_add(1)),
-        };
-        let next = after(self.now, backoff(tries, retry_after, self.rules));
-        let what = what.to_owned();
-        let long = self.now.duration_since(first) >= self.rules.alarm_time();
-        self.c.trouble = match std::mem::take(&mut self.c.trouble) {
-            // Only a run that works ends a problem.
-            Trouble::Problem {
-                problem: Problem::ProviderFailing { since: from, .. },
-                since,
-                ..
-            } => {
-                let problem = Problem::ProviderFailing { since: from, what };
-                Trouble::Problem { problem, since, attempts: tries, next }
-            }
-            Trouble::Problem { problem, since, .. } => {
-                Trouble::Problem { problem, since, attempts: tries, next }
-            }
-            Trouble::None | Trouble::Retrying { .. } if long => {
-                let problem = Problem::ProviderFailing { since: first, what: what.clone() };
-                self.raise(Concern::Problem, format!("{problem}: {what}"));
-                Trouble::Problem { problem, since: first, attempts: tries, next }
-            }
-            Trouble::None | Trouble::Retrying { .. } => {
-                Trouble::Retrying { what, since: first, attempts: tries, next }
-            }
-        };
-    }
-
-    fn refused(&mut self, reason: &Reason, text: &str) {
-        match self.c.grant {
-            // The first refusal stands.
-            Grant::Suspect { .. } | Grant::Dead { .. } | Grant::Unconfirmed { .. } => {}
-            Grant::Never => self.dead(reason.clone(), text.to_owned()),
-            Grant::Good { .. } if self.rules.rotates || certain(reason) => {
-                self.dead(reason.clone(), text.to_owned());
-            }
-            Grant::Good { .. } => {
-                let probe_at = after(self.now, self.rules.probe_after);
-                let (reason, text) = (reason.clone(), text.to_owned());
-                self.c.grant = Grant::Suspect { reason, text, since: self.now, probe_at };
-                self.fx.push(Effect::ProbeGrantAt(probe_at));
-                self.stop(StopWhy::Authorization);
-            }
-        }
-    }
-
-    fn dead(&mut self, reason: Reason, text: String) {
-        let since = self.c.authorization().and_then(|a| a.2).unwrap_or(self.now);
-        self.c.grant = Grant::Dead { reason, text, since };
-        self.tell_authorization();
-        self.stop(StopWhy::Authorization);
-    }
-
-    fn unconfirmed(&mut self, expected: &str, found: &str) {
-        let (before, before_text, since) = match (&self.c.grant, self.c.authorization()) {
-            // The old grant goes on; only the request waits.
-            (Grant::Good { .. }, _) | (_, None) => return,
-            (Grant::Unconfirmed { before, before_text, since, .. }, _) => {
-                (before.clone(), before_text.clone(), *since)
-            }
-            (
-                Grant::Never | Grant::Suspect { .. } | Grant::Dead { .. },
-                Some((reason, text, since)),
-            ) => (reason, text.to_owned(), since.unwrap_or(self.now)),
-        };
-        let (expected, found) = (expected.to_owned(), found.to_owned());
-        self.c.grant = Grant::Unconfirmed { expected, found, since, before, before_text };
-        self.tell_authorization();
-    }
-
-    fn tell_authorization(&mut self) {
-        if !matches!(self.c.configured, Configured::Enabled) {
-            return;
-        }
-        if let Some((reason, text, _)) = self.c.authorization() {
-            let text = text.to_owned();
-            let told = explain(&reason, &text);
-            let generation = self.c.generation;
-            self.fx.push(Effect::OpenRequest { generation, reason, text });
-            self.raise(Concern::NeedsAuthorization, told);
-        }
-    }
-
-    fn hold(&mut self, limit: &str, used: u64, max: u64, next_probe: Option<Time>) {
-        let since = match self.c.hold {
-            QuotaHold::Held { since, .. } => since,
-            QuotaHold::Free => self.now,
-        };
-        self.c.hold = QuotaHold::Held { limit: limit.to_owned(), used, max, since, next_probe };
-        self.raise(Concern::QuotaHeld, quota_text(limit, used, max));
-        if let Activity::Starting { despite_quota: false, .. }
-        | Activity::Running { despite_quota: false, .. } = self.c.activity
-        {
-            self.stop(StopWhy::Quota);
-        }
-    }
-
-    fn raise_deletes(&mut self) {
-        let held = &self.c.deletes_held;
-        let list: Vec<String> = held.iter().map(|(o, n)| format!("{o}: {n} rows")).collect();
-        self.raise(Concern::DeletesHeld, format!("deletes held for approval: {}", list.join(", ")));
-    }
-
-    /// The waits of before are void: what they waited for may have been cured.
-    fn try_now(&mut self) {
-        match &mut self.c.trouble {
-            Trouble::None => {}
-            Trouble::Retrying { next, .. } | Trouble::Problem { next, .. } => *next = self.now,
-        }
-    }
-
-    fn stop(&mut self, why: StopWhy) {
+    pub(super) fn stop(&mut self, why: StopWhy) {
         if self.c.busy() {
             self.fx.push(Effect::StopRun(why));
         }
     }
 
-    fn raise(&mut self, concern: Concern, text: String) {
+    pub(super) fn raise(&mut self, concern: Concern, text: String) {
         // A connection put away tells nobody anything.
         if matches!(self.c.configured, Configured::Enabled) {
             self.fx.push(Effect::Raise { concern, text });
         }
     }
 
-    fn clear_problem(&mut self) {
-        let c = &self.c;
-        let none = c.replica.is_none() && c.disk.is_none() && c.key.is_none();
-        if none && !matches!(c.trouble, Trouble::Problem { .. }) {
-            self.fx.push(Effect::Clear(Concern::Problem));
-        }
-    }
-
-    fn audit(&mut self, by: &str, text: &str) {
+    pub(super) fn audit(&mut self, by: &str, text: &str) {
         self.fx.push(Effect::Audit { by: by.to_owned(), text: text.to_owned() });
     }
-
-    /// The alarm that trusts no classification: it counts whenever success is possible and
-    /// nobody has been told of a cause.
-    fn watch(&mut self) {
-        let c = &self.c;
-        let possible = matches!(c.configured, Configured::Enabled)
-            && matches!(c.pause, Pause::No)
-            && matches!(c.grant, Grant::Good { .. } | Grant::Suspect { .. })
-            && matches!(c.hold, QuotaHold::Free)
-            && !matches!(c.trouble, Trouble::Problem { .. })
-            && c.key.is_none()
-            && c.disk.is_none()
-            && c.replica.is_none();
-        match (&c.alarm, possible) {
-            (Alarm::Raised { .. }, _) | (Alarm::Off, false) => {}
-            (Alarm::Watching { .. }, false) => self.c.alarm = Alarm::Off,
-            (Alarm::Off, true) => self.c.alarm = Alarm::Watching { from: self.now },
-            (Alarm::Watching { from }, true) => {
-                let from = *from;
-                if self.now >= after(from, self.rules.alarm_time()) {
-                    self.c.alarm = Alarm::Raised { since: self.now, from };
-                    let text = format!("no successful run since {from:.0}");
-                    self.raise(Concern::NoSuccess, text);
-                }
-            }
-        }
-    }
-}
-
-pub(super) fn quota_text(limit: &str, used: u64, max: u64) -> String {
-    if max == 0 {
-        return format!("the provider says that {limit} is used up");
-    }
-    let percent = u128::from(used) * 100 / u128::from(max);
-    format!("{limit} {used}/{max} ({percent} %)")
 }

@@ -1,4 +1,5 @@
 use super::Line;
+use super::bounds::Reached;
 use crate::domain::{Time, Usage};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct Meter {
     exempt: BTreeMap<Exempt, u64>,
     /// Whether everybody waits.
     hold: Hold,
+    /// Dearest call that the line refused: it decides when the hold begins and ends.
+    refused: u64,
     /// When the last resume probe left.
     probed: Option<Time>,
 }
@@ -55,7 +58,7 @@ pub struct LimitState {
     /// Mark of the answer that set `used`.
     mark: u64,
     /// Calls that ended without telling, by mark: they count until a later call tells.
-    unseen: VecDeque<(u64, u64)>,
+    pub(super) unseen: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,9 +146,6 @@ pub enum Change {
     Freed,
 }
 
-/// A reached limit: name, use, maximum.
-struct Reached(String, u64, u64);
-
 impl Meter {
     /// Asks for a scheduled call.
     pub fn start(&mut self, cost: u32, line: &Line, now: Time) -> Admission {
@@ -155,6 +155,7 @@ impl Meter {
             return Admission::Held { limit: limit.clone(), used: *used, max: *max };
         }
         if let Some(Reached(limit, used, max)) = self.reached(line, now, cost.saturating_sub(1)) {
+            self.refused = self.refused.max(cost);
             return Admission::Held { limit, used, max };
         }
         let open = self.open_cost();
@@ -287,20 +288,22 @@ impl Meter {
     /// setting, and at `next_look`.
     pub fn judge(&mut self, line: &Line, now: Time) -> Option<Change> {
         self.prepare(line, now);
+        let more = self.refused.saturating_sub(1);
         match self.hold.clone() {
             Hold::Free => {
-                let Reached(limit, used, max) = self.reached(line, now, 0)?;
+                let Reached(limit, used, max) = self.reached(line, now, more)?;
                 let next_probe = plus(now, PROBE_EVERY);
                 self.exempt.clear();
                 self.hold = Hold::Held { limit: limit.clone(), used, max, since: now, next_probe };
                 Some(Change::Held { limit, used, max, next_probe })
             }
             Hold::Held { since, next_probe, .. } => {
-                if let Some(Reached(limit, used, max)) = self.above_resume(line, now) {
+                if let Some(Reached(limit, used, max)) = self.above_resume(line, now, more) {
                     self.hold = Hold::Held { limit, used, max, since, next_probe };
                     return None;
                 }
                 self.hold = Hold::Free;
+                self.refused = 0;
                 Some(Change::Freed)
             }
         }
@@ -386,70 +389,6 @@ impl Meter {
         }
     }
 
-    /// No answer has told of the main limit yet.
-    fn unknown(&self, line: &Line) -> bool {
-        line.main_name().is_some_and(|name| !self.limits.contains_key(name))
-    }
-
-    /// The first limit whose known use plus `more` has reached the line.
-    fn reached(&self, line: &Line, now: Time, more: u64) -> Option<Reached> {
-        self.over(line, now, more, Line::stop, |line, max| line.own_stop(max))
-    }
-
-    /// The first limit that keeps a hold on. The own share resumes an as much smaller part below.
-    fn above_resume(&self, line: &Line, now: Time) -> Option<Reached> {
-        self.over(line, now, 0, Line::resume, |line, max| {
-            let stop = u128::from(line.own_stop(max)?);
-            let part = stop * u128::from(line.resume_below) / u128::from(line.pause_at.max(1));
-            Some(u64::try_from(part).unwrap_or(u64::MAX))
-        })
-    }
-
-    fn over(
-        &self,
-        line: &Line,
-        now: Time,
-        more: u64,
-        bound: impl Fn(&Line, u64) -> u64,
-        own_bound: impl Fn(&Line, u64) -> Option<u64>,
-    ) -> Option<Reached> {
-        // A maximum of 0 is a feature that the org does not have, not a limit that is used up.
-        for (name, state) in self.limits.iter().filter(|(_, s)| s.max > 0) {
-            let max = state.most(name, line);
-            let known = state.known();
-            if known.saturating_add(more) >= bound(line, max) {
-                return Some(Reached(name.clone(), known, max));
-            }
-            if line.main_name() == Some(name)
-                && let Some(own_bound) = own_bound(line, max)
-            {
-                // Own open calls are in the own count already.
-                let own = self.own_day(now);
-                let more = more.saturating_sub(self.open_cost());
-                if own.saturating_add(more) >= own_bound {
-                    return Some(Reached(format!("own share of {name}"), own, max));
-                }
-            }
-        }
-        None
-    }
-
-    /// Within 5 % of the main limit, at least 50 calls, of the line: there one call at a time, so
-    /// that each answer is read before the next call leaves.
-    fn near(&self, line: &Line, now: Time, more: u64) -> bool {
-        let band = |max: u64| (max / 20).max(50);
-        let main = line.main_name();
-        let charged =
-            |(name, s): &(&String, &LimitState)| s.max > 0 && main.is_none_or(|m| m == *name);
-        self.limits.iter().filter(charged).any(|(name, state)| {
-            let max = state.most(name, line);
-            let own = line.own_stop(max).is_some_and(|stop| {
-                self.own_day(now).saturating_add(more).saturating_add(band(max)) >= stop
-            });
-            own || state.known().saturating_add(more).saturating_add(band(max)) >= line.stop(max)
-        })
-    }
-
     fn unseen(&mut self, cost: u64) {
         let tick = self.tick;
         let main = self.main.as_deref();
@@ -479,21 +418,6 @@ impl Meter {
         while self.own_hours.len() > 25 {
             self.own_hours.pop_front();
         }
-    }
-}
-
-impl LimitState {
-    /// The maximum in force: a configured one only lowers what is told.
-    pub(super) fn most(&self, name: &str, line: &Line) -> u64 {
-        match line.limit {
-            Some(limit) if line.main_name() == Some(name) => self.max.min(limit),
-            _ => self.max,
-        }
-    }
-
-    /// Use as far as known: told, plus own calls that ended without telling.
-    pub fn known(&self) -> u64 {
-        self.unseen.iter().fold(self.used, |sum, (_, n)| sum.saturating_add(*n))
     }
 }
 

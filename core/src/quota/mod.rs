@@ -8,6 +8,7 @@
 //! set it had been settled; a call that nobody answered counts until a later one tells; once
 //! held, held until every limit is below `resume_below`.
 
+mod bounds;
 mod history;
 mod line;
 mod meter;
