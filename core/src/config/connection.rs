@@ -33,14 +33,26 @@ impl<'a> Builder<'a> {
         let mut made = Made::default();
         let merged = self.merged;
         let all = merged.get("connections").into_iter().flat_map(Node::entries);
-        for (text, node) in all.take(super::MAX_CONNECTIONS) {
+        let count = all.clone().count();
+        if count > super::MAX_CONNECTIONS {
+            let problem = Problem::nowhere(format!("{count} connections are too many"));
+            self.add(problem.allowed(format!("at most {}", super::MAX_CONNECTIONS)));
+            return made;
+        }
+        for (text, node) in all {
             let Ok(name) = ConnectionName::parse(text) else { continue };
             if !matches!(node.value, Value::Table(_)) {
                 continue;
             }
             self.files.clear();
             let connection = self.connection(&name, node, notify, network);
-            let mut files = std::mem::take(&mut self.files);
+            let prefix = |(key, hash): (String, String)| match key.as_str() {
+                // The one file that stands in a table of its own.
+                "ca_file" => ("network.ca_file".to_owned(), hash),
+                _ => (key, hash),
+            };
+            let mut files: BTreeMap<_, _> =
+                std::mem::take(&mut self.files).into_iter().map(prefix).collect();
             let Some(connection) = connection else { continue };
             if let (Some(_), Some(hash)) = (&network.ca_file, shared.get("ca_file"))
                 && connection.network.ca_file == network.ca_file

@@ -4,7 +4,6 @@
 //! it. The merged tree is only asked which provider a connection has, since the line that says so
 //! may stand in another file.
 
-use super::MAX_CONNECTIONS;
 use super::excerpt::Masked;
 use super::keys::{Entry, Key, Kind, Section};
 use super::near::nearest;
@@ -68,6 +67,8 @@ impl Shape<'_> {
                         report.add(self.texts, problem);
                     }
                 }
+                // Looking for what was meant is the dearest check there is.
+                None if report.is_full() => report.left_out += 1,
                 None => {
                     if let Some(problem) = self.unknown(here, name, child) {
                         report.add(self.texts, problem);
@@ -88,12 +89,6 @@ impl Shape<'_> {
     }
 
     fn connections(&self, here: Here<'_>, node: &Node, report: &mut Report) {
-        let count = node.entries().count();
-        if count > MAX_CONNECTIONS {
-            let problem = Problem::key(&node.place, format!("{count} connections are too many"));
-            report.add(self.texts, problem.allowed(format!("at most {MAX_CONNECTIONS}")));
-            return;
-        }
         for (name, child) in node.entries() {
             let path = join(here.path, name);
             if ConnectionName::parse(name).is_err() {

@@ -101,7 +101,7 @@ fn number(key: &str, node: &Node, least: i64, most: i64) -> Result<(), Problem> 
             Err(Problem::value(&node.place, format!("`{key}`: {shown} is out of range"))
                 .allowed(allowed))
         }
-        Value::Text(t) if t.parse::<i64>().is_ok() => Err(wrong(key, node, "a number")
+        Value::Text(t) if t.parse::<i64>().is_ok() => Err(wrong(key, node, "a whole number")
             .allowed(allowed)
             .hint(format!("without quotes: {key} = {t}"))),
         Value::Text(_)
@@ -109,7 +109,7 @@ fn number(key: &str, node: &Node, least: i64, most: i64) -> Result<(), Problem> 
         | Value::Decimal
         | Value::Date
         | Value::List(_)
-        | Value::Table(_) => Err(wrong(key, node, "a number").allowed(allowed)),
+        | Value::Table(_) => Err(wrong(key, node, "a whole number").allowed(allowed)),
     }
 }
 
