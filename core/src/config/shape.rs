@@ -11,7 +11,7 @@ use super::raw::{Node, Value};
 use super::report::{Problem, Report};
 use super::value::{self, clip};
 use crate::domain::{ConnectionName, ProviderSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a layer is checked against.
 pub(super) struct Shape<'a> {
@@ -212,14 +212,14 @@ pub(super) fn join(path: &str, name: &str) -> String {
     let plain = !name.is_empty() && name.chars().all(bare);
     let name = match name.len() {
         _ if plain => name.to_owned(),
-        0..=200 => super::build::quote(name),
+        0..=200 if !name.contains(char::is_control) => super::build::quote(name),
         _ => format!("\"{}\"", clip(name)),
     };
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
 fn bad_name(name: &str, node: &Node) -> Problem {
-    let better: String = name
+    let better: String = clip(name)
         .to_lowercase()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -272,7 +272,8 @@ fn secret(here: Here<'_>, key: &str, node: &Node, in_file: bool) -> Vec<Problem>
                     .err(),
             ),
             other => out.push(
-                Problem::key(&child.place, format!("unknown key `{}` in `{key}`", clip(other)))
+                // Marked at the secret itself: the line of the odd key may hold the secret in clear.
+                Problem::key(&node.place, format!("unknown key `{}` in `{key}`", clip(other)))
                     .allowed("file, credential")
                     .hint(how.clone()),
             ),
@@ -363,10 +364,10 @@ fn fields(word: &str, node: &Node, add: &mut dyn FnMut(Problem)) {
     let clean = problems.is_empty();
     problems.into_iter().for_each(&mut *add);
     let Value::List(items) = &node.value else { return };
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for item in items.iter().filter(|_| clean) {
         let text = item.text().unwrap_or_default();
-        if seen.insert(text.to_lowercase(), ()).is_some() {
+        if !seen.insert(text.to_lowercase()) {
             add(Problem::value(&item.place, format!("field `{}` stands here twice", clip(text))));
         }
     }

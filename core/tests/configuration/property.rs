@@ -127,14 +127,14 @@ proptest! {
         let text = format!(
             "[connections.erp]\nprovider = \"tryton\"\npassword = \"{CANARY}\"\nurl = \"https://erp.example.org\"\n\n[connections.sf]\nprovider = \"salesforce\"\nclient_secret = \"{CANARY}\"\n[notify.smtp]\nhost = \"x\"\npassword = \"{CANARY}\"\n"
         );
-        // Damage anywhere but within the names of the secrets and the secrets themselves.
-        let safe = |i: usize| !text.lines().any(|line| {
-            let from = line.as_ptr() as usize - text.as_ptr() as usize;
-            line.contains(CANARY) && (from..from + line.len() + 1).contains(&i)
+        // Damage anywhere but within the names of the secrets and the secrets themselves: a line
+        // whose name is gone cannot be known.
+        let safe = |i: usize| [CANARY, "client_secret", "password"].iter().all(|word| {
+            text.match_indices(word).all(|(from, _)| !(from..from + word.len()).contains(&i))
         });
         let at = at.min(text.len());
         let end = (at + cut).min(text.len());
-        prop_assume!((at..=end).all(safe) && !junk.contains("\"\"") && !junk.contains("''"));
+        prop_assume!((at..=end).all(safe) && !junk.contains('\n'));
         let damaged = format!("{}{junk}{}", &text[..at], &text[end..]);
         let said = survive(&[&damaged], &BTreeMap::new());
         prop_assert!(!said.contains(CANARY), "{}", said);
@@ -156,11 +156,13 @@ fn hostile_sizes_cost_little() {
         "://@".repeat(size / 4),
         "a = 1\n".repeat(size / 6),
         "[connections.a]\n".repeat(size / 16),
-        (0..size / 12).map(|i| format!("k{i} = 1\n")).collect::<String>(),
+        (0..size / 12).fold(String::new(), |all, i| all + &format!("k{i} = 1\n")),
         "\"connections[99999999999]\" = 1\n\"a[-5]\" = 2\n".to_owned(),
         format!("[connections.a]\nschedule = \"{}\"", "x".repeat(size - 64)),
         format!("[connections.{}]\n", "x".repeat(size - 64)),
-        (0..2000).map(|i| format!("[connections.a.{}]\n", "b.".repeat(i % 70) + "c")).collect(),
+        (0..2000).fold(String::new(), |all, i| {
+            all + &format!("[connections.a.{}]\n", "b.".repeat(i % 70) + "c")
+        }),
     ];
     for text in texts {
         let begin = Instant::now();
