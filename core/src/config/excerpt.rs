@@ -168,9 +168,8 @@ fn bare_lines(text: &str, secrets: &BTreeSet<&str>) -> Vec<Range<usize>> {
         if out.last().is_some_and(|r| from < r.end) {
             continue;
         }
-        let is_key = |c: char| c.is_ascii_alphanumeric() || "_-\"'".contains(c);
         let indent = line.len() - line.trim_start().len();
-        let key = line.trim_start().split(|c| !is_key(c)).next().unwrap_or_default();
+        let key = first_key(line.trim_start());
         let name = key.to_lowercase();
         if !says_secret(name.trim_matches(['"', '\'']), secrets) {
             continue;
@@ -180,12 +179,30 @@ fn bare_lines(text: &str, secrets: &BTreeSet<&str>) -> Vec<Range<usize>> {
         let value = after + (rest.len() - rest.trim_start().len());
         let rest = rest.trim_start();
         let same_line = value < start;
-        if rest.starts_with('.') || (same_line && rest.starts_with('=')) {
+        let place = rest.strip_prefix('.').map(str::trim_start);
+        let place = place.is_some_and(|r| r.starts_with("file") || r.starts_with("credential"));
+        if place || (same_line && rest.starts_with('=')) {
             continue;
         }
-        out.push(value..value + rest.find('\n').unwrap_or(rest.len()));
+        // The value may stick to the name.
+        let known = secrets.iter().copied().chain(SECRET_WORDS);
+        let stuck = known.filter_map(|word| name.find(word).map(|at| at + word.len())).max();
+        let begin = stuck.map_or(value, |at| (from + indent + at).min(value));
+        out.push(begin..value + rest.find('\n').unwrap_or(rest.len()));
     }
     out
+}
+
+/// The first key of a line, quotes included.
+fn first_key(line: &str) -> &str {
+    let quoted = line.starts_with(['"', '\'']);
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let len = if quoted {
+        line.char_indices().skip(1).find(|(_, c)| *c == '"' || *c == '\'').map(|(i, _)| i + 1)
+    } else {
+        line.find(|c| !bare(c))
+    };
+    line.get(..len.unwrap_or(line.len())).unwrap_or_default()
 }
 
 /// The value after a `=`: up to its end where that can be seen, else the rest of the line. Of a
@@ -198,7 +215,8 @@ fn value_range(text: &str, after: usize) -> Option<Range<usize>> {
     if let Some(inner) = rest.strip_prefix('{') {
         let table = inner.split('}').next().unwrap_or_default();
         let key = table.split('=').next().unwrap_or_default().trim();
-        if (key == "file" || key == "credential") && table.matches('=').count() == 1 {
+        let place = (key == "file" || key == "credential") && table.matches('=').count() == 1;
+        if place && ends(inner, table.len() + 1) {
             return None;
         }
         return until(rest.match_indices('}').find(|(i, _)| ends(rest, i + 1)).map(|(i, _)| i));
@@ -208,7 +226,7 @@ fn value_range(text: &str, after: usize) -> Option<Range<usize>> {
     }
     for quote in ["\"\"\"", "'''"] {
         if let Some(inner) = rest.strip_prefix(quote) {
-            let len = inner.find(quote).unwrap_or(inner.len());
+            let len = inner.find(quote).filter(|i| ends(inner, i + 3)).unwrap_or(inner.len());
             return Some(from + 3..from + 3 + len);
         }
     }

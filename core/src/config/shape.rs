@@ -271,9 +271,10 @@ fn secret(here: Here<'_>, key: &str, node: &Node, in_file: bool) -> Vec<Problem>
                     })
                     .err(),
             ),
-            other => out.push(
-                // Marked at the secret itself: the line of the odd key may hold the secret in clear.
-                Problem::key(&node.place, format!("unknown key `{}` in `{key}`", clip(other)))
+            // Marked at the secret itself and not named: the odd key may be the secret, or stand
+            // on its line.
+            _ => out.push(
+                Problem::key(&node.place, format!("`{key}` holds a key that is not known here"))
                     .allowed("file, credential")
                     .hint(how.clone()),
             ),
