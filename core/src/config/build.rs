@@ -26,7 +26,7 @@ pub(super) struct Builder<'a> {
     pub facts: &'a dyn Facts,
     pub report: &'a mut Report,
     pub origins: Origins,
-    /// Hashes of files named by what is being built, by key.
+    /// Hashes of files named by what is being built, by dotted key.
     pub files: BTreeMap<String, String>,
     pub credentials: BTreeMap<String, String>,
 }
@@ -40,6 +40,14 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
+    pub fn place(&self, key: &str) -> Option<Place> {
+        self.get(key).map(|n| n.place.clone())
+    }
+
+    fn known(&self, key: &str) -> Option<Key> {
+        self.section.keys().iter().find(|k| k.name == key).copied()
+    }
+
     pub fn get(&self, key: &str) -> Option<&'a Node> {
         self.node.and_then(|n| n.get(key))
     }
@@ -134,7 +142,7 @@ impl<'a> Builder<'a> {
         let username = self.text(t, "username");
         let password = self.secret(t, "password");
         let ca_file = self.file(t, "ca_file");
-        if let (SmtpTls::None, Some(place), Some(host)) = (tls, self.place(t, "tls"), &host)
+        if let (SmtpTls::None, Some(place), Some(host)) = (tls, t.place("tls"), &host)
             && !is_loopback(host)
         {
             let message = format!("mails to `{}` would travel unencrypted", value::clip(host));
@@ -198,10 +206,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub fn place(&self, t: Table<'_>, key: &str) -> Option<Place> {
-        t.get(key).map(|n| n.place.clone())
-    }
-
     pub fn note(&mut self, section: &str, key: &str, value: String, origin: Origin) {
         let (section, key) = (section.to_owned(), join("", key));
         self.origins.0.push(Shown { section, key, value, origin });
@@ -224,19 +228,15 @@ impl<'a> Builder<'a> {
             self.note(t.path, key, toml_text(&node.value), origin);
             return Some(node.clone());
         }
-        let default = self.known(t, key).and_then(|k| k.default)?;
+        let default = t.known(key).and_then(|k| k.default)?;
         self.note(t.path, key, default.to_owned(), Origin::Default);
         Some(default_node(default))
-    }
-
-    fn known(&self, t: Table<'_>, key: &str) -> Option<Key> {
-        t.section.keys().iter().find(|k| k.name == key).copied()
     }
 
     /// A text that passes the check of its kind.
     pub fn text(&mut self, t: Table<'_>, key: &str) -> Option<String> {
         let node = self.leaf(t, key)?;
-        let kind = self.known(t, key).map_or(Kind::Text, |k| k.kind);
+        let kind = t.known(key).map_or(Kind::Text, |k| k.kind);
         if !value::check(kind, key, &node).is_empty() {
             return None;
         }
@@ -258,7 +258,7 @@ impl<'a> Builder<'a> {
 
     pub fn duration(&mut self, t: Table<'_>, key: &str) -> SignedDuration {
         let read = |node: &Node| value::duration(key, node, 0, i64::MAX / 2).ok();
-        let default = self.known(t, key).and_then(|k| k.default).map(default_node);
+        let default = t.known(key).and_then(|k| k.default).map(default_node);
         let found = self.leaf(t, key).as_ref().and_then(read);
         found.or_else(|| default.as_ref().and_then(read)).unwrap_or_default()
     }
@@ -281,14 +281,14 @@ impl<'a> Builder<'a> {
     /// A file that must be readable; its bytes count as part of the configuration.
     pub fn file(&mut self, t: Table<'_>, key: &str) -> Option<PathBuf> {
         let path = PathBuf::from(self.text(t, key)?);
-        let place = self.place(t, key)?;
-        self.read(key, &path, &place);
+        let place = t.place(key)?;
+        self.read(t, key, &path, &place);
         Some(path)
     }
 
-    fn read(&mut self, key: &str, path: &Path, place: &Place) {
+    fn read(&mut self, t: Table<'_>, key: &str, path: &Path, place: &Place) {
         match self.facts.file_hash(path) {
-            Ok(hash) => drop(self.files.insert(key.to_owned(), hash)),
+            Ok(hash) => drop(self.files.insert(format!("{}.{key}", t.path), hash)),
             Err(why) => {
                 let shown = value::clip(&path.to_string_lossy());
                 let message = format!("`{key}`: cannot read `{shown}`: {}", value::clip(&why));
@@ -319,7 +319,7 @@ impl<'a> Builder<'a> {
         if word == "file" {
             let path = PathBuf::from(text);
             if path.is_absolute() {
-                self.read(key, &path, &chosen.place);
+                self.read(t, key, &path, &chosen.place);
             }
             return Some(SecretRef::File(path));
         }

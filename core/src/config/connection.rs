@@ -33,19 +33,30 @@ impl<'a> Builder<'a> {
         let mut made = Made::default();
         let merged = self.merged;
         let all = merged.get("connections").into_iter().flat_map(Node::entries);
-        for (text, node) in all.take(super::MAX_CONNECTIONS) {
+        let count = all.clone().count();
+        if count > super::MAX_CONNECTIONS {
+            let problem = Problem::nowhere(format!("{count} connections are too many"));
+            self.add(problem.allowed(format!("at most {}", super::MAX_CONNECTIONS)));
+            return made;
+        }
+        for (text, node) in all {
             let Ok(name) = ConnectionName::parse(text) else { continue };
             if !matches!(node.value, Value::Table(_)) {
                 continue;
             }
             self.files.clear();
             let connection = self.connection(&name, node, notify, network);
-            let mut files = std::mem::take(&mut self.files);
+            let within = format!("connections.{name}.");
+            let short = |(key, hash): (String, String)| {
+                (key.strip_prefix(&within).map(str::to_owned).unwrap_or(key), hash)
+            };
+            let mut files: BTreeMap<_, _> =
+                std::mem::take(&mut self.files).into_iter().map(short).collect();
             let Some(connection) = connection else { continue };
-            if let (Some(_), Some(hash)) = (&network.ca_file, shared.get("ca_file"))
+            if let (Some(_), Some(hash)) = (&network.ca_file, shared.get("network.ca_file"))
                 && connection.network.ca_file == network.ca_file
             {
-                files.insert("network.ca_file".to_owned(), hash.clone());
+                files.entry("network.ca_file".to_owned()).or_insert_with(|| hash.clone());
             }
             made.fingerprints.insert(name.clone(), fingerprint(&connection, &files));
             made.files.insert(name.clone(), files);
@@ -246,7 +257,7 @@ impl<'a> Builder<'a> {
         if let (Some(pause), Some(resume)) = (pause_at, resume_below)
             && resume >= pause
         {
-            let place = self.place(t, "resume_below").or_else(|| self.place(t, "pause_at"));
+            let place = t.place("resume_below").or_else(|| t.place("pause_at"));
             let message = format!(
                 "`resume_below` ({resume}%) must be lower than `pause_at` ({pause}%), else a held connection would resume at once"
             );

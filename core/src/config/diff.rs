@@ -43,7 +43,7 @@ pub fn diff(old: &Checked, new: &Checked) -> Plan {
         needs_restart: daemon(&old.settings.daemon, &new.settings.daemon),
         retention_changed: old.settings.retention != new.settings.retention,
         notify_changed: old.settings.notify != new.settings.notify
-            || old.shared_files != new.shared_files,
+            || files_of_notify(old).ne(files_of_notify(new)),
         ..Plan::default()
     };
     for (name, key) in &new.credentials {
@@ -74,6 +74,10 @@ pub fn diff(old: &Checked, new: &Checked) -> Plan {
     let gone = |name: &&ConnectionName| !new.settings.connections.contains_key(*name);
     plan.removed = old.settings.connections.keys().filter(gone).cloned().collect();
     plan
+}
+
+fn files_of_notify(checked: &Checked) -> impl Iterator<Item = (&String, &String)> {
+    checked.shared_files.iter().filter(|(key, _)| key.starts_with("notify."))
 }
 
 fn daemon(old: &Daemon, new: &Daemon) -> Vec<String> {

@@ -14,6 +14,7 @@ use super::report::Problem;
 use super::value::clip;
 use crate::domain::ProviderSpec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 const PREFIX: &str = "CRMSYNC_";
 
@@ -56,7 +57,7 @@ pub(super) fn read(
         } else {
             continue;
         };
-        text.push_str(&format!("{name}={shown}\n"));
+        let _ = writeln!(text, "{name}={shown}");
         match found {
             Ok(target) => {
                 let node =
@@ -117,7 +118,7 @@ impl Lost {
             }
             _ if what == "connection" => problem
                 .hint("a variable can only override what a file begins: add the connection there"),
-            _ => problem.allowed(self.names.join(", ")),
+            _ => problem.allowed(self.names.iter().map(|n| clip(n)).collect::<Vec<_>>().join(", ")),
         }
     }
 }
@@ -171,13 +172,11 @@ fn resolve(rest: &str, trees: &[Node], specs: &[&'static ProviderSpec]) -> Resul
     if kind.is_none() && section == Section::Objects && path.len() == 4 {
         kind = Some(Kind::Text);
     }
-    match kind {
-        Some(kind) => Ok(Target { path, kind }),
-        None => {
-            let names = names(section, &path, trees, specs);
-            Err(Lost { before: path, segment: String::new(), after: String::new(), names })
-        }
+    if let Some(kind) = kind {
+        return Ok(Target { path, kind });
     }
+    let names = names(section, &path, trees, specs);
+    Err(Lost { before: path, segment: String::new(), after: String::new(), names })
 }
 
 fn entry(section: Section, name: &str, specs: &[&'static ProviderSpec]) -> Option<Entry> {

@@ -5,6 +5,7 @@
 //! has the same length in bytes and the same line breaks as the original, so spans fit both.
 
 use super::Source;
+use super::near::nearest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -119,13 +120,15 @@ fn secret_ranges(text: &str, secrets: &BTreeSet<&str>) -> Vec<Range<usize>> {
     for (at, _) in text.match_indices('=') {
         // No key is longer; looking further back would make one long line cost its square.
         let from = floor(text, at.saturating_sub(400));
-        if at >= done && is_secret_key(text.get(from..at).unwrap_or_default(), secrets) {
-            if let Some(range) = value_range(text, at + 1) {
-                done = range.end;
-                out.push(range);
-            }
+        if at < done || !is_secret_key(text.get(from..at).unwrap_or_default(), secrets) {
+            continue;
+        }
+        if let Some(range) = value_range(text, at + 1) {
+            done = range.end;
+            out.push(range);
         }
     }
+    out.extend(bare_lines(text, secrets));
     for (at, _) in text.match_indices("://") {
         let from = at + 3;
         let rest = text.get(from..).unwrap_or_default();
@@ -137,41 +140,93 @@ fn secret_ranges(text: &str, secrets: &BTreeSet<&str>) -> Vec<Range<usize>> {
     out
 }
 
-/// Whether the key that ends here is called like a secret. Within `{ … }` of a secret, `file` and
-/// `credential` say where it is; anything else might be it.
-fn is_secret_key(before: &str, secrets: &BTreeSet<&str>) -> bool {
-    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    let line = before.get(line_start..).unwrap_or_default();
-    let key = line.rsplit(['{', ',', '=']).next().unwrap_or_default();
-    let key = key.trim().to_lowercase();
-    let last = key.rsplit('.').next().unwrap_or_default();
-    let last = last.trim().trim_matches(['"', '\'']);
-    let says_secret =
-        |name: &str| secrets.contains(name) || SECRET_WORDS.iter().any(|word| name.contains(word));
-    if last == "file" || last == "credential" {
-        return false;
-    }
-    says_secret(&key)
-        || line.rfind('{').is_some_and(|brace| {
-            let outer = line.get(..brace).unwrap_or_default().trim_end();
-            let outer = outer.strip_suffix('=').unwrap_or(outer).trim_end();
-            let name = outer.rsplit(['{', ',', '.', ' ']).next().unwrap_or_default();
-            says_secret(&name.to_lowercase())
-        })
+/// Whether a key is called like a secret, or nearly so.
+fn says_secret(name: &str, secrets: &BTreeSet<&str>) -> bool {
+    let known = || secrets.iter().copied().chain(SECRET_WORDS);
+    known().any(|word| name.contains(word)) || (name.len() > 2 && nearest(name, known()).is_some())
 }
 
-/// The value after a `=`: a string of any kind up to its end, else the rest of the line. A table
-/// has no secret of its own.
+/// Whether the key that ends here is called like a secret; `password.file` is not.
+fn is_secret_key(before: &str, secrets: &BTreeSet<&str>) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let key = line.rsplit(['{', ',', '=']).next().unwrap_or_default().to_lowercase();
+    let part = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
+    let last = key.rsplit('.').next().map(part).unwrap_or_default();
+    last != "file"
+        && last != "credential"
+        && key.split('.').map(part).any(|k| says_secret(&k, secrets))
+}
+
+/// Lines that begin with the name of a secret and go on without `=`: that character is what is
+/// missing. Where nothing follows on the line, the value may stand on the next.
+fn bare_lines(text: &str, secrets: &BTreeSet<&str>) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let from = start;
+        start += line.len();
+        if out.last().is_some_and(|r| from < r.end) {
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        let key = first_key(line.trim_start());
+        let name = key.to_lowercase();
+        if !says_secret(name.trim_matches(['"', '\'']), secrets) {
+            continue;
+        }
+        let after = from + indent + key.len();
+        let rest = text.get(after..).unwrap_or_default();
+        let value = after + (rest.len() - rest.trim_start().len());
+        let rest = rest.trim_start();
+        let same_line = value < start;
+        let place = rest.strip_prefix('.').map(str::trim_start);
+        let place = place.is_some_and(|r| r.starts_with("file") || r.starts_with("credential"));
+        if place || (same_line && rest.starts_with('=')) {
+            continue;
+        }
+        // The value may stick to the name.
+        let known = secrets.iter().copied().chain(SECRET_WORDS);
+        let stuck = known.filter_map(|word| name.find(word).map(|at| at + word.len())).max();
+        let begin = stuck.map_or(value, |at| (from + indent + at).min(value));
+        out.push(begin..value + rest.find('\n').unwrap_or(rest.len()));
+    }
+    out
+}
+
+/// The first key of a line, quotes included.
+fn first_key(line: &str) -> &str {
+    let quoted = line.starts_with(['"', '\'']);
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let len = if quoted {
+        line.char_indices().skip(1).find(|(_, c)| *c == '"' || *c == '\'').map(|(i, _)| i + 1)
+    } else {
+        line.find(|c| !bare(c))
+    };
+    line.get(..len.unwrap_or(line.len())).unwrap_or_default()
+}
+
+/// The value after a `=`: up to its end where that can be seen, else the rest of the line. Of a
+/// table only `file` and `credential` are no secret.
 fn value_range(text: &str, after: usize) -> Option<Range<usize>> {
     let rest = text.get(after..)?;
-    let skipped = rest.len() - rest.trim_start_matches([' ', '\t']).len();
-    let (from, rest) = (after + skipped, rest.get(skipped..)?);
-    if rest.starts_with('{') {
-        return None;
+    let from = after + (rest.len() - rest.trim_start().len());
+    let rest = rest.trim_start();
+    let until = |len: Option<usize>| Some(from..from + len.unwrap_or(rest.len()));
+    if let Some(inner) = rest.strip_prefix('{') {
+        let table = inner.split('}').next().unwrap_or_default();
+        let key = table.split('=').next().unwrap_or_default().trim();
+        let place = (key == "file" || key == "credential") && table.matches('=').count() == 1;
+        if place && ends(inner, table.len() + 1) {
+            return None;
+        }
+        return until(rest.match_indices('}').find(|(i, _)| ends(rest, i + 1)).map(|(i, _)| i));
+    }
+    if rest.starts_with('[') {
+        return until(rest.match_indices(']').find(|(i, _)| ends(rest, i + 1)).map(|(i, _)| i));
     }
     for quote in ["\"\"\"", "'''"] {
         if let Some(inner) = rest.strip_prefix(quote) {
-            let len = inner.find(quote).unwrap_or(inner.len());
+            let len = inner.find(quote).filter(|i| ends(inner, i + 3)).unwrap_or(inner.len());
             return Some(from + 3..from + 3 + len);
         }
     }
@@ -184,10 +239,17 @@ fn value_range(text: &str, after: usize) -> Option<Range<usize>> {
                 escaped = quote == '"' && *c == '\\' && !escaped;
                 ends
             });
-            return Some(from + 1..from + 1 + end.map_or(inner.len(), |(i, _)| i));
+            let len = end.map(|(i, _)| i).filter(|i| ends(inner, i + 1)).unwrap_or(inner.len());
+            return Some(from + 1..from + 1 + len);
         }
     }
     Some(from..from + line.len())
+}
+
+/// Whether a value that ends here is followed by what may follow a value.
+fn ends(text: &str, at: usize) -> bool {
+    let rest = text.get(at..).unwrap_or_default().trim_start_matches([' ', '\t', '\r']);
+    rest.is_empty() || rest.starts_with(['\n', '#', ',', '}'])
 }
 
 #[cfg(test)]
@@ -195,7 +257,7 @@ mod tests {
     use super::*;
 
     fn masked(text: &str) -> String {
-        Masked::new(&Source::new("x", text), &BTreeSet::from(["pin"])).text
+        Masked::new(&Source::new("x", text), &BTreeSet::from(["pin", "client_secret"])).text
     }
 
     #[test]
@@ -205,7 +267,14 @@ mod tests {
         assert_eq!(masked("pin = 'é"), "pin = '**");
         assert_eq!(masked("a.token = \"\"\"x\ny\"\"\""), "a.token = \"\"\"*\n*\"\"\"");
         assert_eq!(masked("password = { file = \"/x\" }"), "password = { file = \"/x\" }");
-        assert_eq!(masked("password = { value = \"x\" }"), "password = { value = \"*\" }");
+        assert_eq!(masked("password = { value = \"x\" }"), "password = **************}");
+        assert_eq!(masked("password = \"a\"b\" # x"), "password = \"********");
+        assert_eq!(masked("client_secrt = \"x\""), "client_secrt = \"*\"");
+        assert_eq!(masked("  password \"x\"\na"), "  password ***\na");
+        assert_eq!(masked("password\n = \"x\"\na"), "password\n *****\na");
+        assert_eq!(masked("password =\n\"x\"\na"), "password =\n\"*\"\na");
+        assert_eq!(masked("password.file = \"/x\""), "password.file = \"/x\"");
+        assert_eq!(masked("admins = [\"secret@x\"]"), "admins = [\"secret@x\"]");
         assert_eq!(masked("p = \"http://u:p@h:1/\""), "p = \"http://***@h:1/\"");
         assert_eq!(masked("name = \"x\""), "name = \"x\"");
     }

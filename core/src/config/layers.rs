@@ -42,7 +42,7 @@ pub(super) fn merge(trees: &[Node]) -> Node {
     // Torn as a whole when any layer is: what is missing may stand there.
     let torn = trees.iter().any(|tree| tree.place.torn);
     let place = Place { torn, ..Place::default() };
-    Node { place, value: take(value, Some(&places)).unwrap_or_default() }
+    Node { place, value: take(value, Some(&places)) }
 }
 
 fn give(node: &Node) -> config::Value {
@@ -60,8 +60,8 @@ fn give(node: &Node) -> config::Value {
     config::Value::new(None, kind)
 }
 
-fn take(kind: ValueKind, places: Option<&Places>) -> Option<Value> {
-    Some(match kind {
+fn take(kind: ValueKind, places: Option<&Places>) -> Value {
+    match kind {
         ValueKind::Boolean(flag) => Value::Flag(flag),
         ValueKind::I64(n) => Value::Number(Some(n)),
         ValueKind::U64(n) => Value::Number(i64::try_from(n).ok()),
@@ -72,19 +72,19 @@ fn take(kind: ValueKind, places: Option<&Places>) -> Option<Value> {
         ValueKind::Array(items) => {
             let node = |item: config::Value| {
                 let place = places.map(|p| p.place.clone()).unwrap_or_default();
-                take(item.kind, None).map(|value| Node { place, value })
+                Node { place, value: take(item.kind, None) }
             };
-            Value::List(items.into_iter().filter_map(node).collect())
+            Value::List(items.into_iter().map(node).collect())
         }
         ValueKind::Table(table) => {
             let node = |(key, value): (String, config::Value)| {
                 let below = places.and_then(|p| p.below.get(&key));
                 let place = below.map(|p| p.place.clone()).unwrap_or_default();
-                take(value.kind, below).map(|value| (key, Node { place, value }))
+                (key, Node { place, value: take(value.kind, below) })
             };
-            Value::Table(table.into_iter().filter_map(node).collect())
+            Value::Table(table.into_iter().map(node).collect())
         }
-    })
+    }
 }
 
 /// Where each path is set, over all layers.

@@ -3,10 +3,15 @@
 /// The nearest of `known` by edits (insert, delete, replace, swap of neighbours), if it is near
 /// enough to be meant: a third of the word, one edit at least.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Every key of every file is held against the words for secrets: lengths first, they are cheap.
+    if word.len() > 64 {
+        return None;
+    }
     let typed: Vec<char> = word.to_lowercase().replace('-', "_").chars().take(64).collect();
     let limit = (typed.len() / 3).max(1);
     known
         .into_iter()
+        .filter(|name| name.len().abs_diff(word.len()) <= limit)
         .map(|name| (edits(&typed, name), name))
         .filter(|(n, _)| *n <= limit)
         .min_by_key(|(n, name)| (*n, *name))

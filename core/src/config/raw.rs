@@ -65,7 +65,7 @@ impl Value {
 
 impl Node {
     /// The entries of a table; anything else has none.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &Node)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Node)> + Clone {
         let table = match &self.value {
             Value::Table(table) => Some(table),
             Value::Text(_)
@@ -119,6 +119,10 @@ pub(super) fn read(layer: usize, source: &Source, texts: &[Masked], report: &mut
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     let torn = Place { torn: !errors.is_empty(), ..torn };
     for error in errors {
+        if report.is_full() {
+            report.left_out += 1;
+            continue;
+        }
         let span = error.span().unwrap_or(0..0);
         report.add(texts, syntax(layer, &source.text, span, error.message()));
     }
@@ -127,8 +131,13 @@ pub(super) fn read(layer: usize, source: &Source, texts: &[Masked], report: &mut
 }
 
 fn syntax(layer: usize, text: &str, span: Range<usize>, message: &str) -> Problem {
-    // The parser speaks of keys; a second `[section]` is what people write.
-    let problem = Problem::at(layer, span.clone(), format!("not valid TOML: {message}"));
+    // The parser's words for the commonest slips say less than they know.
+    let said = match message {
+        _ if message.starts_with("invalid basic string") => "a text without its closing `\"`",
+        _ if message.starts_with("string values must be quoted") => "a text without quotes",
+        _ => message,
+    };
+    let problem = Problem::at(layer, span.clone(), format!("not valid TOML: {said}"));
     let lower = message.to_lowercase();
     if lower.contains("duplicate key") {
         let name = text.get(span).unwrap_or_default().trim();

@@ -81,6 +81,11 @@ impl Problem {
         Self::at(place.layer, place.key.clone(), message)
     }
 
+    /// An error about the whole configuration.
+    pub fn nowhere(message: impl Into<String>) -> Self {
+        Self { span: None, ..Self::at(usize::MAX, 0..0, message) }
+    }
+
     pub fn allowed(mut self, text: impl Into<String>) -> Self {
         self.allowed = Some(text.into());
         self
@@ -139,6 +144,12 @@ impl Report {
         if !self.findings.iter().any(same) {
             self.findings.push(finding);
         }
+    }
+
+    /// Whether further errors are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.len() >= MAX_FINDINGS
+            && self.findings.iter().all(|f| f.severity == Severity::Error)
     }
 
     /// Brings the findings into the order of files and lines; those about the whole come last.

@@ -4,7 +4,6 @@
 //! it. The merged tree is only asked which provider a connection has, since the line that says so
 //! may stand in another file.
 
-use super::MAX_CONNECTIONS;
 use super::excerpt::Masked;
 use super::keys::{Entry, Key, Kind, Section};
 use super::near::nearest;
@@ -12,7 +11,7 @@ use super::raw::{Node, Value};
 use super::report::{Problem, Report};
 use super::value::{self, clip};
 use crate::domain::{ConnectionName, ProviderSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a layer is checked against.
 pub(super) struct Shape<'a> {
@@ -68,6 +67,8 @@ impl Shape<'_> {
                         report.add(self.texts, problem);
                     }
                 }
+                // Looking for what was meant is the dearest check there is.
+                None if report.is_full() => report.left_out += 1,
                 None => {
                     if let Some(problem) = self.unknown(here, name, child) {
                         report.add(self.texts, problem);
@@ -88,12 +89,6 @@ impl Shape<'_> {
     }
 
     fn connections(&self, here: Here<'_>, node: &Node, report: &mut Report) {
-        let count = node.entries().count();
-        if count > MAX_CONNECTIONS {
-            let problem = Problem::key(&node.place, format!("{count} connections are too many"));
-            report.add(self.texts, problem.allowed(format!("at most {MAX_CONNECTIONS}")));
-            return;
-        }
         for (name, child) in node.entries() {
             let path = join(here.path, name);
             if ConnectionName::parse(name).is_err() {
@@ -217,14 +212,14 @@ pub(super) fn join(path: &str, name: &str) -> String {
     let plain = !name.is_empty() && name.chars().all(bare);
     let name = match name.len() {
         _ if plain => name.to_owned(),
-        0..=200 => super::build::quote(name),
+        0..=200 if !name.contains(char::is_control) => super::build::quote(name),
         _ => format!("\"{}\"", clip(name)),
     };
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
 fn bad_name(name: &str, node: &Node) -> Problem {
-    let better: String = name
+    let better: String = clip(name)
         .to_lowercase()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -276,8 +271,10 @@ fn secret(here: Here<'_>, key: &str, node: &Node, in_file: bool) -> Vec<Problem>
                     })
                     .err(),
             ),
-            other => out.push(
-                Problem::key(&child.place, format!("unknown key `{}` in `{key}`", clip(other)))
+            // Marked at the secret itself and not named: the odd key may be the secret, or stand
+            // on its line.
+            _ => out.push(
+                Problem::key(&node.place, format!("`{key}` holds a key that is not known here"))
                     .allowed("file, credential")
                     .hint(how.clone()),
             ),
@@ -368,10 +365,10 @@ fn fields(word: &str, node: &Node, add: &mut dyn FnMut(Problem)) {
     let clean = problems.is_empty();
     problems.into_iter().for_each(&mut *add);
     let Value::List(items) = &node.value else { return };
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for item in items.iter().filter(|_| clean) {
         let text = item.text().unwrap_or_default();
-        if seen.insert(text.to_lowercase(), ()).is_some() {
+        if !seen.insert(text.to_lowercase()) {
             add(Problem::value(&item.place, format!("field `{}` stands here twice", clip(text))));
         }
     }

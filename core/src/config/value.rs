@@ -42,11 +42,12 @@ pub(super) fn check(kind: Kind, key: &str, node: &Node) -> Vec<Problem> {
     }
 }
 
-/// A user's text in a message: short, and without control characters.
+/// A user's text in a message: short, and only its first line. A quote that was never closed
+/// swallows the lines below, and one of them may hold a secret.
 pub(super) fn clip(text: &str) -> String {
-    let mut out: String =
-        text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(60).is_some() {
+    let shown = |c: &char| !c.is_control();
+    let mut out: String = text.chars().take(60).take_while(shown).collect();
+    if out.len() < text.len() {
         out.push('…');
     }
     out
@@ -101,7 +102,7 @@ fn number(key: &str, node: &Node, least: i64, most: i64) -> Result<(), Problem> 
             Err(Problem::value(&node.place, format!("`{key}`: {shown} is out of range"))
                 .allowed(allowed))
         }
-        Value::Text(t) if t.parse::<i64>().is_ok() => Err(wrong(key, node, "a number")
+        Value::Text(t) if t.parse::<i64>().is_ok() => Err(wrong(key, node, "a whole number")
             .allowed(allowed)
             .hint(format!("without quotes: {key} = {t}"))),
         Value::Text(_)
@@ -109,7 +110,7 @@ fn number(key: &str, node: &Node, least: i64, most: i64) -> Result<(), Problem> 
         | Value::Decimal
         | Value::Date
         | Value::List(_)
-        | Value::Table(_) => Err(wrong(key, node, "a number").allowed(allowed)),
+        | Value::Table(_) => Err(wrong(key, node, "a whole number").allowed(allowed)),
     }
 }
 
