@@ -1,2 +1,51 @@
-//! bin
-fn main() {}
+//! The daemon: flags, then [`crmsync::daemon::run`].
+
+use clap::Parser;
+use crmsync::daemon::run::{Options, run};
+use crmsync::daemon::{hardening, logs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Keeps company data flowing between CRMs and databases.
+#[derive(Debug, Parser)]
+#[command(name = "crmsyncd", version)]
+struct Flags {
+    /// Folder of crmsync.toml and conf.d
+    #[arg(long, value_name = "DIR", default_value = "/etc/crmsync")]
+    config: PathBuf,
+    /// State folder [default: `daemon.state_dir`, else /var/lib/crmsync]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Folder of the replicas [default: `daemon.replica_dir`, else /var/lib/crmsync-replica]
+    #[arg(long, value_name = "DIR")]
+    replica_dir: Option<PathBuf>,
+    /// Control socket [default: `daemon.socket`, else /run/crmsync/control.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    hardening::apply();
+    logs::start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "starting the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let options = Options {
+        config_dir: flags.config,
+        state_dir: flags.state_dir,
+        replica_dir: flags.replica_dir,
+        socket: flags.socket,
+    };
+    match runtime.block_on(run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            tracing::error!("{:#}", failed.error);
+            ExitCode::from(failed.code)
+        }
+    }
+}

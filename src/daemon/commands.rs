@@ -88,7 +88,7 @@ impl Desk {
         let mut warnings = Vec::new();
         match shared.vault.open() {
             Ok(vault) => {
-                if matches!(vault.key_place(), KeyPlace::StateFolder { .. }) {
+                if matches!(vault.key_place(), KeyPlace::StateFile(_)) {
                     warnings.push(
                         "the master key lies beside the data (`crmsync key init` moves it)".into(),
                     );
@@ -175,7 +175,7 @@ impl Desk {
         let loaded = configuration::load(&self.config_dir, &env)
             .map_err(|e| Refusal::new(RefusalCode::BadConfig, e.to_string()))?;
         let checked = loaded.result.map_err(|report| {
-            let text = report.render(&loaded.sources, false);
+            let text = report.render(false);
             Refusal::new(
                 RefusalCode::BadConfig,
                 format!("{text}\nthe configuration was not changed: the old one goes on"),
