@@ -18,8 +18,7 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 use url::Url;
 
-type Client =
-    BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
 /// The registered app, as one connection uses it.
 #[derive(Debug, Clone)]
@@ -270,9 +269,9 @@ impl<'a> Wire<'a> {
     fn answer(self) -> Result<Answer, GrantError> {
         match self.answer.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(sent) => answered(sent),
-            None => Err(GrantError::NotSent(Fault::contract(
-                "the token request could not be prepared",
-            ))),
+            None => {
+                Err(GrantError::NotSent(Fault::contract("the token request could not be prepared")))
+            }
         }
     }
 }
@@ -303,8 +302,9 @@ fn granted(provider: &dyn Provider, wire: Wire<'_>) -> Result<Granted, GrantErro
         return Err(GrantError::Unknown(fault));
     }
     // No text of the body in the error: it may be half a token.
-    let value: Value = serde_json::from_slice(&answer.body)
-        .map_err(|e| unreadable(format!("is not JSON (line {}, column {})", e.line(), e.column())))?;
+    let value: Value = serde_json::from_slice(&answer.body).map_err(|e| {
+        unreadable(format!("is not JSON (line {}, column {})", e.line(), e.column()))
+    })?;
     if value.get("error").is_some() && value.get("access_token").is_none() {
         return Err(GrantError::Refused(refused(provider, &answer)));
     }

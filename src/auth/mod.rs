@@ -7,7 +7,9 @@
 mod grant;
 mod redirect;
 
-pub use grant::{App, Attempt, GrantError, Granted, begin, client_credentials, exchange, refresh, revoke};
+pub use grant::{
+    App, Attempt, GrantError, Granted, begin, client_credentials, exchange, refresh, revoke,
+};
 pub use redirect::{RedirectError, code_from_redirect};
 
 use crate::provider::{Provider, Session};

@@ -16,13 +16,17 @@ const LONGEST: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectError {
     /// Not an address, or not one with a code.
-    #[error("{what}; hint: paste the whole address that the browser ended at, it holds code= and state=")]
+    #[error(
+        "{what}; hint: paste the whole address that the browser ended at, it holds code= and state="
+    )]
     Form {
         /// What is wrong.
         what: &'static str,
     },
     /// Of another attempt, or forged.
-    #[error("the redirect belongs to another attempt (state differs); hint: begin again, and use the newest link")]
+    #[error(
+        "the redirect belongs to another attempt (state differs); hint: begin again, and use the newest link"
+    )]
     State,
     /// RFC 9207: another server answered.
     #[error("the redirect comes from another server ({found}) than the one that was asked")]
@@ -61,7 +65,8 @@ pub fn code_from_redirect(
             return Err(RedirectError::Form { what: "a parameter stands twice" });
         }
     }
-    let state = words.get("state").ok_or(RedirectError::Form { what: "there is no state in it" })?;
+    let state =
+        words.get("state").ok_or(RedirectError::Form { what: "there is no state in it" })?;
     let same: bool = state.as_bytes().ct_eq(attempt.state.expose_secret().as_bytes()).into();
     if !same {
         return Err(RedirectError::State);

@@ -131,8 +131,7 @@ impl Http {
                 let pem = std::fs::read(path)
                     .map_err(|cause| HttpError::CaFile { path: path.clone(), cause })?;
                 let text = |cause: String| HttpError::CaText { path: path.clone(), cause };
-                let certs =
-                    Certificate::from_pem_bundle(&pem).map_err(|e| text(root_cause(&e)))?;
+                let certs = Certificate::from_pem_bundle(&pem).map_err(|e| text(root_cause(&e)))?;
                 if certs.is_empty() {
                     return Err(text("no certificate in it".into()));
                 }

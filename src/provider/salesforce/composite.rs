@@ -3,9 +3,9 @@
 //! Hides the composite resource. Invariants: parts come back in the order they were asked for,
 //! found by their reference; an answer that lacks one is an error, never an empty part.
 
+use super::Salesforce;
 use super::faults::{self, About};
 use super::read::{Part, text};
-use super::Salesforce;
 use crate::provider::{Ctx, Failure};
 use crmsync_core::domain::{Fault, Time, Usage};
 use serde::{Deserialize, Serialize};

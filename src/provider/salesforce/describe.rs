@@ -4,10 +4,10 @@
 //! plain query appears; compound values are left out (their parts are read), so are binary ones;
 //! an unknown type is text, for text loses nothing.
 
+use super::Salesforce;
 use super::composite;
 use super::faults::{self, About};
 use super::read::text;
-use super::Salesforce;
 use crate::provider::{Ctx, Failure, Told};
 use crmsync_core::domain::{Fault, Field, FieldType, ObjectSchema};
 use serde::Deserialize;
@@ -92,7 +92,10 @@ pub(super) fn parse(body: &str) -> Result<Option<ObjectSchema>, String> {
         return Ok(None);
     }
     let usable = |name: &str| {
-        d.fields.iter().find(|f| f.name == name && f.filterable != Some(false)).map(|f| f.name.clone())
+        d.fields
+            .iter()
+            .find(|f| f.name == name && f.filterable != Some(false))
+            .map(|f| f.name.clone())
     };
     let Some(key) = usable("Id") else { return Ok(None) };
     // Rows of a history never change, so their creation is their modification.
@@ -177,9 +180,7 @@ pub(super) async fn describe(
     for group in objects.chunks(PER_CALL) {
         let urls: Vec<String> = group
             .iter()
-            .map(|o| {
-                sf.data_path(&format!("sobjects/{}/describe", super::soql::encode(o)))
-            })
+            .map(|o| sf.data_path(&format!("sobjects/{}/describe", super::soql::encode(o))))
             .collect();
         let parts = match urls.as_slice() {
             // Alone it needs no composite.
@@ -203,7 +204,11 @@ pub(super) async fn describe(
                     Fault::contract(format!("reading the description of {object}: {why}"))
                 })?
             } else {
-                absent(faults::part_refusal(status, body.as_bytes(), About { object: Some(object) }))?
+                absent(faults::part_refusal(
+                    status,
+                    body.as_bytes(),
+                    About { object: Some(object) },
+                ))?
             };
             // Under the name that was asked for: object names ignore letter case.
             value.insert(object.clone(), schema);

@@ -7,7 +7,9 @@
 use super::composite;
 use super::faults::{self, About};
 use super::read::{Part, text};
-use super::{API_ENABLED, DAILY_LIMIT, Salesforce, VIEW_ALL_DATA, VIEW_ALL_USERS, VIEW_SETUP, soql};
+use super::{
+    API_ENABLED, DAILY_LIMIT, Salesforce, VIEW_ALL_DATA, VIEW_ALL_USERS, VIEW_SETUP, soql,
+};
 use crate::provider::http::SMALL_LIMIT;
 use crate::provider::{Ctx, Failure, Told};
 use crmsync_core::domain::{Check, CheckOutcome, Fault, Identity, Reason, Usage};
@@ -97,10 +99,7 @@ fn known(part: &Part) -> Result<Option<&str>, Failure> {
     }
 }
 
-pub(super) async fn identify(
-    sf: &Salesforce,
-    ctx: Ctx<'_>,
-) -> Result<Told<Identity>, Failure> {
+pub(super) async fn identify(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Identity>, Failure> {
     let url = sf.url(ctx.session, "/services/oauth2/userinfo")?;
     let request = sf.http.request(Method::GET, url)?;
     let got = sf.pay(ctx, request, 1, SMALL_LIMIT).await?;
@@ -133,7 +132,9 @@ pub(super) async fn identify(
             return Err(faults::user_deactivated("the connected user is not active").into());
         }
         username = word(&user, "Username").unwrap_or(username);
-        for (name, field) in [("profile", "ProfileId"), ("role", "UserRoleId"), ("type", "UserType")] {
+        for (name, field) in
+            [("profile", "ProfileId"), ("role", "UserRoleId"), ("type", "UserType")]
+        {
             if let Some(text) = word(&user, field) {
                 sight.insert(name.to_owned(), text);
             }
@@ -169,10 +170,7 @@ pub(super) async fn identify(
     Ok(Told { value: identity, server_time: composite.server_time })
 }
 
-pub(super) async fn usage(
-    sf: &Salesforce,
-    ctx: Ctx<'_>,
-) -> Result<Told<Vec<Usage>>, Failure> {
+pub(super) async fn usage(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Vec<Usage>>, Failure> {
     let got = sf.get(ctx, &sf.data_path("limits"), 1).await?;
     let server_time = got.answer.server_time();
     // The header is exact, the resource is minutes old.
@@ -238,7 +236,10 @@ pub(super) async fn checks(
         "account",
         "account",
         CheckOutcome::Pass {
-            detail: format!("{} in org {} at {}", identity.username, identity.org_id, identity.address),
+            detail: format!(
+                "{} in org {} at {}",
+                identity.username, identity.org_id, identity.address
+            ),
         },
     )];
     checks.extend(permission_checks(sf, ctx, limits_fault.is_none()).await?);
@@ -250,23 +251,37 @@ pub(super) async fn checks(
     };
     let outcome = match told {
         Some(u) => CheckOutcome::Pass { detail: format!("{} of {} calls used", u.used, u.max) },
-        None => CheckOutcome::Unknown { detail: "the org tells no usage; own calls are counted".into() },
+        None => {
+            CheckOutcome::Unknown { detail: "the org tells no usage; own calls are counted".into() }
+        }
     };
     checks.push(check("quota", "quota readable", outcome));
     for group in objects.chunks(TRIES_PER_CALL) {
         let urls: Vec<String> = group
             .iter()
-            .map(|o| query_path(sf, &format!("SELECT Id FROM {} LIMIT 1", o.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', ""))))
+            .map(|o| {
+                query_path(
+                    sf,
+                    &format!(
+                        "SELECT Id FROM {} LIMIT 1",
+                        o.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "")
+                    ),
+                )
+            })
             .collect();
         let parts = composite::get(sf, ctx, &urls, 1).await?.parts;
         for (object, (status, body)) in group.iter().zip(parts) {
             let outcome = if status == 200 {
                 CheckOutcome::Pass { detail: "can be read".into() }
             } else {
-                match faults::part_refusal(status, body.as_bytes(), About { object: Some(object) }) {
+                match faults::part_refusal(status, body.as_bytes(), About { object: Some(object) })
+                {
                     Failure::Fault(fault @ (Fault::SchemaMoved { .. } | Fault::Denied { .. })) => {
                         CheckOutcome::Fail {
-                            detail: format!("{fault}; hint: grant Read on {object} in the profile or a permission set of {}", identity.username),
+                            detail: format!(
+                                "{fault}; hint: grant Read on {object} in the profile or a permission set of {}",
+                                identity.username
+                            ),
                             required: true,
                         }
                     }
@@ -309,7 +324,9 @@ async fn permission_checks(
                 asked_singly = true;
                 let urls: Vec<String> = names
                     .iter()
-                    .map(|n| query_path(sf, &format!("SELECT {n} FROM UserPermissionAccess LIMIT 1")))
+                    .map(|n| {
+                        query_path(sf, &format!("SELECT {n} FROM UserPermissionAccess LIMIT 1"))
+                    })
                     .collect();
                 for part in composite::get(sf, ctx, &urls, 1).await?.parts {
                     if let Some(body) = known(&part)? {

@@ -129,7 +129,8 @@ impl Salesforce {
         let text = keys.get("login_url").map_or("https://login.salesforce.com", String::as_str);
         let login = Url::parse(text).map_err(|e| wrong(format!("login_url: {e}")))?;
         check_url(&login).map_err(|e| wrong(format!("login_url: {e}")))?;
-        let version = keys.get("api_version").map_or("64.0", String::as_str).trim_start_matches('v');
+        let version =
+            keys.get("api_version").map_or("64.0", String::as_str).trim_start_matches('v');
         if version.parse::<f32>().is_err() || version.len() > 8 {
             return Err(wrong(format!("api_version `{version}` is not like 64.0")));
         }
@@ -149,10 +150,7 @@ impl Salesforce {
     }
 
     fn url(&self, session: &Session, path: &str) -> Result<Url, Fault> {
-        session
-            .base
-            .join(path)
-            .map_err(|e| Fault::contract(format!("address of a call: {e}")))
+        session.base.join(path).map_err(|e| Fault::contract(format!("address of a call: {e}")))
     }
 
     async fn get(&self, ctx: Ctx<'_>, path: &str, cost: u32) -> Result<Got, Failure> {
@@ -264,11 +262,10 @@ impl Provider for Salesforce {
         Box::pin(async move {
             // The list of versions needs no log-in and is not counted.
             let url = self.url(ctx.session, "/services/data/")?;
-            let request = self
-                .http
-                .request(Method::GET, url)?
-                .build()
-                .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))?;
+            let request =
+                self.http.request(Method::GET, url)?.build().map_err(|e| {
+                    Fault::contract(format!("building a request: {}", e.without_url()))
+                })?;
             let answer = self.http.send(request, SMALL_LIMIT).await.map_err(Failure::from)?;
             if let Some(fault) = answer.passing() {
                 return Err(fault.into());
@@ -314,8 +311,9 @@ impl Provider for Salesforce {
         _password: &'a SecretString,
     ) -> BoxFuture<'a, Result<Session, Fault>> {
         Box::pin(std::future::ready(Err(Fault::Misconfigured {
-            what: "Salesforce has no log-in by password; hint: set auth to code or client-credentials"
-                .into(),
+            what:
+                "Salesforce has no log-in by password; hint: set auth to code or client-credentials"
+                    .into(),
         })))
     }
 

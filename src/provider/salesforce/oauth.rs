@@ -68,10 +68,26 @@ const TABLE: &[(&str, &str, Means)] = &[
     ("immediate_unsuccessful", "", Means::Denied),
     ("unsupported_grant_type", "", Means::Misconfigured("the app must allow this flow")),
     ("unsupported_response_type", "", Means::Misconfigured("the app must allow this flow")),
-    ("invalid_scope", "", Means::Misconfigured("the app must allow the scopes api, refresh_token, id")),
-    ("redirect_uri_missing", "", Means::Misconfigured("register the callback address with the app")),
-    ("redirect_uri_mismatch", "", Means::Misconfigured("register the callback address with the app")),
-    ("invalid_request", "", Means::Misconfigured("compare login_url, client_id and callback with the app")),
+    (
+        "invalid_scope",
+        "",
+        Means::Misconfigured("the app must allow the scopes api, refresh_token, id"),
+    ),
+    (
+        "redirect_uri_missing",
+        "",
+        Means::Misconfigured("register the callback address with the app"),
+    ),
+    (
+        "redirect_uri_mismatch",
+        "",
+        Means::Misconfigured("register the callback address with the app"),
+    ),
+    (
+        "invalid_request",
+        "",
+        Means::Misconfigured("compare login_url, client_id and callback with the app"),
+    ),
     ("unauthorized_client", "", Means::Misconfigured("the app must allow this flow")),
 ];
 
@@ -99,10 +115,9 @@ pub fn token_fault(status: u16, error: &str, description: &str) -> Fault {
         Some(Means::Misconfigured(hint)) => {
             Fault::Misconfigured { what: format!("{text}; hint: {hint}") }
         }
-        Some(Means::LoginRate) => Fault::Passing {
-            what: text,
-            retry_after: Some(SignedDuration::from_mins(30)),
-        },
+        Some(Means::LoginRate) => {
+            Fault::Passing { what: text, retry_after: Some(SignedDuration::from_mins(30)) }
+        }
         Some(Means::Denied) => Fault::Denied { object: None, field: None, permission: text },
         None => Fault::Contract { what: text },
     }

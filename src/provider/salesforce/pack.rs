@@ -33,7 +33,11 @@ pub fn calls(
         let open_alone = deletes_alone
             && open.last().is_some_and(|t| matches!(t.kind, TaskKind::Deleted { .. }));
         if !open.is_empty() && (full || alone || open_alone) {
-            calls.push(Call { tasks: std::mem::take(&mut open), cost: COST, domain: domain.clone() });
+            calls.push(Call {
+                tasks: std::mem::take(&mut open),
+                cost: COST,
+                domain: domain.clone(),
+            });
             (parts, queries) = (0, 0);
         }
         if calls.len() >= budget {

@@ -229,9 +229,8 @@ fn whole(text: Cow<'_, str>) -> Cow<'_, str> {
     };
     let (int, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction = fraction.trim_end_matches('0');
-    let zeros = exponent
-        .and_then(|e| usize::try_from(e).ok())
-        .and_then(|e| e.checked_sub(fraction.len()));
+    let zeros =
+        exponent.and_then(|e| usize::try_from(e).ok()).and_then(|e| e.checked_sub(fraction.len()));
     let (sign, int) = int.strip_prefix('-').map_or(("", int), |int| ("-", int));
     match zeros {
         Some(zeros) if zeros <= 20 => {

@@ -213,7 +213,8 @@ fn rows_of(
     }
     let bad = |e: String| Fault::contract(format!("reading {}: {e}", task.object));
     if let TaskKind::Count = task.kind {
-        let wanted = Wanted { cells: Vec::new(), width: 0, key: &object.key, key_column: None, stamp: None };
+        let wanted =
+            Wanted { cells: Vec::new(), width: 0, key: &object.key, key_column: None, stamp: None };
         let body = share.first().map_or("", |(_, body)| body.as_str());
         let page = page::read(body, &wanted).map_err(bad)?;
         return Ok((None, Step::Counted(page.total)));
@@ -223,7 +224,10 @@ fn rows_of(
         let page = page::read(body, &wanted).map_err(bad)?;
         let rows = page.batch.rows();
         if rows == 0 && !page.done && query.paged {
-            return Err(Fault::contract(format!("{}: an empty page that is not the last", task.object)));
+            return Err(Fault::contract(format!(
+                "{}: an empty page that is not the last",
+                task.object
+            )));
         }
         let more = query.paged && (!page.done || rows >= limit);
         let position = position(task, page.last);
@@ -241,12 +245,7 @@ fn rows_of(
     join(task, queries, &pages, limit)
 }
 
-fn wanted<'a>(
-    task: &'a Task,
-    object: &'a ObjectSchema,
-    query: &Query,
-    joined: bool,
-) -> Wanted<'a> {
+fn wanted<'a>(task: &'a Task, object: &'a ObjectSchema, query: &Query, joined: bool) -> Wanted<'a> {
     // Keys are asked without fields: one column.
     if let TaskKind::Keys { .. } = task.kind {
         let cells = vec![(object.key.as_str(), 0, FieldType::Text)];
@@ -342,9 +341,10 @@ fn deleted_path(object: &str, from: Time, to: Time) -> String {
     let start = minute(from.as_second());
     let end = minute(to.as_second()).max(start + 60);
     let show = |secs: i64| {
-        let text = Time::from_second(secs).map_or_else(|_| soql::datetime(to), |t| {
-            t.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
-        });
+        let text = Time::from_second(secs).map_or_else(
+            |_| soql::datetime(to),
+            |t| t.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
+        );
         soql::encode(&text)
     };
     format!("sobjects/{object}/deleted/?start={}&end={}", show(start), show(end))

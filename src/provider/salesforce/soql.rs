@@ -85,13 +85,7 @@ pub fn queries(task: &Task, object: &ObjectSchema) -> Result<Vec<Query>, String>
         }
         TaskKind::Count => {
             let text = format!("SELECT count() FROM {name}");
-            Ok(vec![Query {
-                resource: "query",
-                text,
-                columns: Vec::new(),
-                paged: false,
-                slice: 0,
-            }])
+            Ok(vec![Query { resource: "query", text, columns: Vec::new(), paged: false, slice: 0 }])
         }
         TaskKind::Deleted { .. } => Ok(Vec::new()),
         TaskKind::Delta { .. } => Err("this provider has no delta tokens".into()),
