@@ -97,9 +97,9 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     let desk = Arc::new(Desk::new(Arc::clone(&supervisor), options.config_dir));
 
     let stop = CancellationToken::new();
-    let listener = server::bind(&socket)
+    let listener = server::bind(&socket, 0o666)
         .with_context(|| format!("opening the control socket {}", socket.display()))?;
-    let access = Access::of(rustix::process::getuid().as_raw());
+    let access = Access::new(rustix::process::getuid().as_raw(), "crmsync-view", "crmsync-admin");
     let commands: Arc<dyn crate::control::protocol::Commands> = Arc::clone(&desk) as _;
     let serving = tokio::spawn(server::serve(listener, commands, access, stop.clone()));
     let sending = tokio::spawn(outbox::run(Arc::clone(&shared), stop.clone()));
