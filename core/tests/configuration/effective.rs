@@ -46,7 +46,7 @@ fn a_later_file_overrides_single_keys_and_variables_override_all() {
         ("CRMSYNC_DAEMON__WORKERS", "3"),
         ("CRMSYNC_NOTIFY__ADMINS", "a@example.org,b@example.org"),
         ("CRMSYNC_SOCKET", "/not/ours"),
-        ("HOME", "/root"),
+        ("HOME", "/home/ada"),
     ];
     let files = [("crmsync.toml", first.as_str()), ("conf.d/10.toml", later)];
     let checked = passed(&files, &vars, &World::with(&[("/s", "1")], &["c"]));
