@@ -101,12 +101,13 @@ fn known(part: &Part) -> Result<Option<&str>, Failure> {
 
 pub(super) async fn identify(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Identity>, Failure> {
     let url = sf.url(ctx.session, "/services/oauth2/userinfo")?;
-    let request = sf.http.request(Method::GET, url)?;
-    let got = sf.pay(ctx, request, 1, SMALL_LIMIT).await?;
-    if !got.answer.is_ok() || got.answer.is_html() {
-        return Err(faults::refusal(&got.answer, About::default()));
+    // OAuth's own resources are not counted against the org's limit: no toll.
+    let request = sf.build(sf.http.request(Method::GET, url)?, ctx.session)?;
+    let answer = sf.http.send(request, SMALL_LIMIT).await.map_err(Failure::from)?;
+    if !answer.is_ok() || answer.is_html() {
+        return Err(faults::refusal(&answer, About::default()));
     }
-    let info: UserInfo = serde_json::from_slice(&got.answer.body)
+    let info: UserInfo = serde_json::from_slice(&answer.body)
         .map_err(|e| Fault::contract(format!("reading userinfo: {e}")))?;
     if info.active == Some(false) {
         return Err(faults::user_deactivated("userinfo says that the user is not active").into());

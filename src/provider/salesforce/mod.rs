@@ -8,6 +8,8 @@ mod composite;
 mod describe;
 mod faults;
 mod identity;
+#[cfg(test)]
+mod live_tests;
 mod oauth;
 mod pack;
 mod page;
@@ -23,7 +25,7 @@ use crmsync_core::domain::{
     Outcome, ProviderSpec, QuotaDomain, Schema, Task, Usage,
 };
 use futures_util::future::BoxFuture;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, Request, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -173,6 +175,15 @@ impl Salesforce {
         self.pay(ctx, request, cost, DATA_LIMIT).await
     }
 
+    fn build(&self, request: RequestBuilder, session: &Session) -> Result<Request, Fault> {
+        request
+            .bearer_auth(session.token.expose_secret())
+            .header("accept", "application/json")
+            .header("sforce-call-options", "client=crmsync")
+            .build()
+            .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))
+    }
+
     async fn pay(
         &self,
         ctx: Ctx<'_>,
@@ -180,12 +191,7 @@ impl Salesforce {
         cost: u32,
         limit: usize,
     ) -> Result<Got, Failure> {
-        let request = request
-            .bearer_auth(ctx.session.token.expose_secret())
-            .header("accept", "application/json")
-            .header("sforce-call-options", "client=crmsync")
-            .build()
-            .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))?;
+        let request = self.build(request, ctx.session)?;
         match self.http.paid(ctx.toll, cost, request, limit, identity::header_usage).await {
             Ok((answer, usage)) => Ok(Got { answer, usage }),
             Err(error) => {
