@@ -4,6 +4,8 @@
 //! per attempt, for the server counts wrong ones and then refuses right ones too; a session
 //! outlives a changed password, so only a fresh log-in proves the credential. No limit is told.
 
+#[cfg(test)]
+mod live_tests;
 mod model;
 mod read;
 mod rpc;
