@@ -135,7 +135,12 @@ fn ask(sf: &Salesforce, call: &Call, schema: &Schema) -> Vec<Asked> {
                 Ok(queries) => {
                     let rows = match task.kind {
                         TaskKind::Keys { .. } => soql::PAGE,
-                        _ => soql::rows_per_page(task.fields.len(), alone, shrink),
+                        TaskKind::Scan { .. }
+                        | TaskKind::Window { .. }
+                        | TaskKind::Ids { .. }
+                        | TaskKind::Delta { .. }
+                        | TaskKind::Deleted { .. }
+                        | TaskKind::Count => soql::rows_per_page(task.fields.len(), alone, shrink),
                     };
                     Asked::Queries { queries, rows }
                 }

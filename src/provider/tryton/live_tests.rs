@@ -78,8 +78,7 @@ async fn the_provider_reads_what_tryton_has() {
     let task = |kind| Task { object: "party.party".into(), fields: fields.clone(), kind };
 
     let before = tryton.clock(real.ctx()).await.unwrap().server_time.unwrap();
-    let many: Vec<Value> =
-        (0..1500).map(|i| json!({"name": format!("Party \"{i}\" ü")})).collect();
+    let many: Vec<Value> = (0..1500).map(|i| json!({"name": format!("Party \"{i}\" ü")})).collect();
     let ids = real.rpc("model.party.party.create", json!([many, {}])).await;
     let ids: Vec<i64> = serde_json::from_value(ids).unwrap();
     real.rpc(
@@ -174,14 +173,28 @@ async fn trouble_is_told_by_its_name() {
     let session = real.tryton.log_in(&login, &own).await.unwrap();
     let ctx = Ctx { session: &session, toll: &real.toll };
     let identity = real.tryton.identify(ctx).await.unwrap().value;
-    assert_eq!((identity.username.as_str(), identity.user_id), (login.as_str(), uid.to_string()));
-    let checks = real
-        .tryton
-        .checks(ctx, &real.tryton.identify(ctx).await.unwrap().value, &["ir.cron".to_owned()])
-        .await
-        .unwrap()
-        .value;
-    eprintln!("{checks:?}");
+    assert_eq!(
+        (identity.username.as_str(), identity.user_id.clone()),
+        (login.as_str(), uid.to_string())
+    );
+    // Forbid one model to everybody without groups.
+    let found = json!([[["model", "=", "ir.cron"]], 0, 1, null, {}]);
+    let model = real.rpc("model.ir.model.search", found).await[0].as_i64().unwrap();
+    let rule = json!([[{"model": model, "perm_read": false}], {}]);
+    let rule = real.rpc("model.ir.model.access.create", rule).await;
+    let mine = json!([[["model", "=", model], ["group", "=", null]], 0, 9, null, {}]);
+    let all = real.rpc("model.ir.model.access.search", mine).await;
+    real.rpc("model.ir.model.access.write", json!([all, {"perm_read": false}, {}])).await;
+    let cron = ["ir.cron".to_owned()];
+    let checks = real.tryton.checks(ctx, &identity, &cron).await.unwrap().value;
+    assert!(
+        matches!(&checks[1].outcome, CheckOutcome::Fail { detail, required: true } if detail.contains("not allowed")),
+        "{checks:?}"
+    );
+    assert!(real.tryton.describe(ctx, &cron).await.unwrap().value["ir.cron"].is_none());
+    let others: Vec<&Value> = all.as_array().unwrap().iter().filter(|id| **id != rule[0]).collect();
+    real.rpc("model.ir.model.access.delete", json!([rule, {}])).await;
+    real.rpc("model.ir.model.access.write", json!([others, {"perm_read": true}, {}])).await;
     let refused = real.tryton.log_in(&login, &"wrong".to_owned().into()).await.unwrap_err();
     assert!(
         matches!(&refused, Fault::NeedsAuthorization { reason: Reason::CredentialsChanged, .. }),
