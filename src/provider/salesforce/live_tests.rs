@@ -1,5 +1,7 @@
 //! The whole provider and the grant code against a running sandbox program.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
+
 use super::*;
 use crate::auth::{self, App, Attempt, GrantError};
 use crate::provider::test_server::{Counter, http};
