@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 struct Sandbox {
     child: Child,
     base: Url,
+    tls: Option<Url>,
 }
 
 impl Drop for Sandbox {
@@ -43,7 +44,8 @@ fn sandbox(args: &[&str]) -> Option<Sandbox> {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
     let base = Url::parse(ready["http"].as_str().unwrap()).unwrap();
-    Some(Sandbox { child, base })
+    let tls = ready["https"].as_str().map(|text| Url::parse(text).unwrap());
+    Some(Sandbox { child, base, tls })
 }
 
 impl Sandbox {
@@ -357,4 +359,76 @@ async fn refresh_tokens_rotate_and_die() {
         ),
         "{blocked:?}"
     );
+}
+
+/// A CA and a certificate of it for localhost, by the openssl program.
+fn certificates(dir: &Path) -> Option<()> {
+    let run = |args: &[&str]| {
+        let done = Command::new("openssl").args(args).current_dir(dir).output().ok()?;
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Some(())
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let ca = [
+        "req",
+        "-x509",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=Test CA",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ];
+    run(&[&ca[..], &key[..]].concat())?;
+    let request = ["req", "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "request.pem"];
+    run(&[&request[..], &key[..]].concat())?;
+    std::fs::write(dir.join("ext"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
+    run(&[
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        "request.pem",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-extfile",
+        "ext",
+        "-out",
+        "cert.pem",
+    ])
+}
+
+#[tokio::test]
+async fn a_private_ca_is_trusted_only_when_named() {
+    use crate::provider::http::Network;
+    let dir = tempfile::tempdir().unwrap();
+    if certificates(dir.path()).is_none() {
+        eprintln!("NOT TESTED: there is no openssl program");
+        return;
+    }
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let args =
+        ["--tls-listen", "127.0.0.1:0", "--tls-cert", &at("cert.pem"), "--tls-key", &at("key.pem")];
+    let Some(sandbox) = sandbox(&args) else { return };
+    let mut url = sandbox.tls.clone().unwrap();
+    url.set_host(Some("localhost")).unwrap();
+    let get = async |network: Network| {
+        let http = Http::new(&network).unwrap();
+        let url = url.join("/services/data/").unwrap();
+        let request = http.request(Method::GET, url).unwrap().build().unwrap();
+        http.send(request, SMALL_LIMIT).await
+    };
+    let stranger = get(Network::default()).await.unwrap_err();
+    let SendError::NotSent(Fault::Passing { what, .. }) = stranger else { panic!("{stranger:?}") };
+    assert!(what.contains("certificate"), "{what}");
+    let ca_file = Some(dir.path().join("ca.pem"));
+    let known = get(Network { ca_file, ..Network::default() }).await.unwrap();
+    assert_eq!(known.status, 200);
 }

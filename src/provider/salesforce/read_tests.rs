@@ -133,7 +133,7 @@ async fn several_tasks_share_a_call_and_fail_alone() {
     let server = serve(|seen| {
         composite(seen, |url| {
             if url.contains("/deleted/") {
-                assert!(url.contains("start=2026-01-01T00%3A00%3A00%2B00%3A00&end=2026-01-01T00%3A01%3A00%2B00%3A00"), "{url}");
+                assert!(url.contains("start=2025-12-31T23%3A59%3A00%2B00%3A00&end=2026-01-01T00%3A01%3A00%2B00%3A00"), "{url}");
                 (200, json!({"deletedRecords": [{"id": "001X", "deletedDate": STAMP}],
                     "earliestDateAvailable": "2025-12-20T00:00:00.000+0000",
                     "latestDateCovered": "2026-01-01T00:01:00.000+0000"}))
