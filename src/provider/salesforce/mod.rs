@@ -8,8 +8,6 @@ mod composite;
 mod describe;
 mod faults;
 mod identity;
-#[cfg(test)]
-mod live_tests;
 mod oauth;
 mod pack;
 mod page;

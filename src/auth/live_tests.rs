@@ -2,14 +2,23 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
 
-use super::*;
 use crate::auth::{self, App, Attempt, GrantError};
+use crate::provider::http::{DATA_LIMIT, Http, SMALL_LIMIT, SendError};
+use crate::provider::salesforce::Salesforce;
 use crate::provider::test_server::{Counter, http};
-use crmsync_core::domain::{CheckOutcome, FieldType, Reason, Step, TaskKind, Time};
+use crate::provider::{Ctx, Failure, Provider, Session};
+use crmsync_core::domain::{
+    CheckOutcome, CredentialKind, Delivered, Fault, FieldType, QuotaDomain, Reason, Schema, Step,
+    Task, TaskKind, Time,
+};
+use reqwest::Method;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tokio::sync::mpsc;
+use url::Url;
 
 /// A sandbox of its own for one test; ended when dropped.
 struct Sandbox {
