@@ -219,3 +219,71 @@ async fn trouble_is_told_by_its_name() {
     assert!(matches!(nowhere, Fault::Misconfigured { .. } | Fault::Passing { .. }), "{nowhere:?}");
     eprintln!("absent database: {nowhere}");
 }
+
+#[tokio::test]
+async fn records_of_a_company_are_seen_by_its_user() {
+    let Some(real) = real().await else { return };
+    let objects = real.tryton.objects(real.ctx()).await.unwrap().value;
+    if !objects.iter().any(|(name, _)| name == "sale.opportunity") {
+        eprintln!("NOT TESTED: the module sale_opportunity is not there");
+        return;
+    }
+    let mark = format!("{}", std::process::id());
+    let create = async |model: &str, record: Value, context: Value| {
+        let ids = real.rpc(&format!("model.{model}.create"), json!([[record], context])).await;
+        ids[0].as_i64().unwrap()
+    };
+    let none = || json!({});
+    let currency = create(
+        "currency.currency",
+        json!({"name": mark, "symbol": "x", "code": &mark[mark.len().saturating_sub(3)..]}),
+        none(),
+    )
+    .await;
+    let party = create("party.party", json!({"name": format!("Company {mark}")}), none()).await;
+    let company =
+        create("company.company", json!({"party": party, "currency": currency}), none()).await;
+    let person = create("party.party", json!({"name": "Employee"}), none()).await;
+    let employee =
+        create("company.employee", json!({"party": person, "company": company}), none()).await;
+    let login = format!("company-{mark}");
+    let own = SecretString::from("vQ7-lemon-Trk42".to_owned());
+    let groups = real.rpc("model.res.group.search", json!([[], 0, null, null, {}])).await;
+    let user = json!({"name": "C", "login": login, "password": own.expose_secret(),
+        "companies": [["add", [company]]], "company": company, "groups": [["add", groups]]});
+    create("res.user", user, none()).await;
+    let opportunity = json!({"party": party, "company": company, "employee": employee,
+        "description": "big", "amount": {"__class__": "Decimal", "decimal": "1000.10"},
+        "start_date": {"__class__": "date", "year": 2026, "month": 1, "day": 2}});
+    let context = json!({"company": company, "employee": employee});
+    let session = real.tryton.log_in(&login, &own).await.unwrap();
+    let ctx = Ctx { session: &session, toll: &real.toll };
+    let params = json!([[opportunity], context]);
+    let method = "model.sale.opportunity.create";
+    let made = rpc::call(&real.tryton, ctx, method, params, About::default()).await.unwrap();
+    let id = serde_json::from_str::<Vec<i64>>(&made.result).unwrap()[0];
+
+    let identity = real.tryton.identify(ctx).await.unwrap().value;
+    assert_eq!(identity.sight["company"], company.to_string());
+    let name = "sale.opportunity".to_owned();
+    let described = real.tryton.describe(ctx, &[name.clone()]).await.unwrap().value;
+    let object = described[&name].clone().unwrap();
+    let fields = ["id", "description", "amount", "start_date", "company", "create_date"];
+    let task = Task {
+        object: name.clone(),
+        fields: fields.map(str::to_owned).to_vec(),
+        kind: TaskKind::Scan { after: None },
+    };
+    let schema = Schema { objects: BTreeMap::from([(name, object)]) };
+    let calls = real.tryton.calls(&[task], &schema, &QuotaDomain("d".into()), 1);
+    let (tx, mut rx) = mpsc::channel(1);
+    real.tryton.send(ctx, &calls[0], &schema, tx).await.unwrap();
+    let batch = rx.recv().await.unwrap().batch;
+    let row: Vec<Option<&str>> = (0..5).map(|c| batch.get(0, c)).collect();
+    let (id, company) = (id.to_string(), company.to_string());
+    assert_eq!(
+        row,
+        [Some(id.as_str()), Some("big"), Some("1000.10"), Some("2026-01-02"), Some(&company)]
+    );
+    assert!(batch.get(0, 5).unwrap().parse::<Time>().is_ok());
+}
