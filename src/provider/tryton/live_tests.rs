@@ -266,7 +266,7 @@ async fn records_of_a_company_are_seen_by_its_user() {
     let identity = real.tryton.identify(ctx).await.unwrap().value;
     assert_eq!(identity.sight["company"], company.to_string());
     let name = "sale.opportunity".to_owned();
-    let described = real.tryton.describe(ctx, &[name.clone()]).await.unwrap().value;
+    let described = real.tryton.describe(ctx, std::slice::from_ref(&name)).await.unwrap().value;
     let object = described[&name].clone().unwrap();
     let fields = ["id", "description", "amount", "start_date", "company", "create_date"];
     let task = Task {
