@@ -20,5 +20,6 @@
 
 mod support;
 
+mod architecture;
 mod bench_selftest;
 mod story;
