@@ -28,6 +28,10 @@ pub fn start() {
     let wish = env::variable("CRMSYNC_LOG").unwrap_or_else(|| "info".into());
     let mut filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(&wish);
+    // Says at `info` what is nobody's news.
+    if let Ok(directive) = "tokio_cron_scheduler=warn".parse() {
+        filter = filter.add_directive(directive);
+    }
     for name in CAPPED {
         if let Ok(directive) = format!("{name}=info").parse() {
             filter = filter.add_directive(directive);

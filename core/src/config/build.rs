@@ -258,9 +258,9 @@ impl<'a> Builder<'a> {
 
     pub fn duration(&mut self, t: Table<'_>, key: &str) -> SignedDuration {
         let read = |node: &Node| value::duration(key, node, 0, i64::MAX / 2).ok();
-        let default = t.known(key).and_then(|k| k.default).map(default_node);
         let found = self.leaf(t, key).as_ref().and_then(read);
-        found.or_else(|| default.as_ref().and_then(read)).unwrap_or_default()
+        let default = || read(&default_node(t.known(key).and_then(|k| k.default)?));
+        found.or_else(default).unwrap_or_default()
     }
 
     fn durations(&mut self, t: Table<'_>, key: &str) -> Vec<SignedDuration> {

@@ -270,8 +270,8 @@ mod tests {
         assert_eq!(masked("password = { value = \"x\" }"), "password = **************}");
         assert_eq!(masked("password = \"a\"b\" # x"), "password = \"********");
         assert_eq!(masked("client_secrt = \"x\""), "client_secrt = \"*\"");
-        assert_eq!(masked("  password \"x\"\na"), "  password ***\na");
-        assert_eq!(masked("password\n = \"x\"\na"), "password\n *****\na");
+        assert_eq!(masked("  password \"x\"\na"), "  password****\na");
+        assert_eq!(masked("password\n = \"x\"\na"), "password\n******\na");
         assert_eq!(masked("password =\n\"x\"\na"), "password =\n\"*\"\na");
         assert_eq!(masked("password.file = \"/x\""), "password.file = \"/x\"");
         assert_eq!(masked("admins = [\"secret@x\"]"), "admins = [\"secret@x\"]");

@@ -7,11 +7,12 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     if word.len() > 64 {
         return None;
     }
+    let limit = (word.chars().count() / 3).max(1);
+    let mut known =
+        known.into_iter().filter(|name| name.len().abs_diff(word.len()) <= limit).peekable();
+    known.peek()?;
     let typed: Vec<char> = word.to_lowercase().replace('-', "_").chars().take(64).collect();
-    let limit = (typed.len() / 3).max(1);
     known
-        .into_iter()
-        .filter(|name| name.len().abs_diff(word.len()) <= limit)
         .map(|name| (edits(&typed, name), name))
         .filter(|(n, _)| *n <= limit)
         .min_by_key(|(n, name)| (*n, *name))

@@ -196,9 +196,6 @@ pub enum StopWhy {
     Shutdown,
 }
 
-/// Same as [`StopWhy`], under the name the effect uses.
-pub type Stop = StopWhy;
-
 /// How a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
@@ -221,7 +218,7 @@ pub enum Effect {
         despite_quota: bool,
     },
     /// Stop the run at its next checkpoint.
-    StopRun(Stop),
+    StopRun(StopWhy),
     /// Try the credential once at that time, then `ProbeResult`.
     ProbeGrantAt(Time),
     /// Open the reauthorization request of this generation, unless it is open.

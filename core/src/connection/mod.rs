@@ -4,6 +4,7 @@
 //! a state and effects, which the shell stores in one transaction and then carries out at least
 //! once. Orthogonal parts (configuration, pause, grant, trouble, host, quota, activity) are enums
 //! that carry their own data.
+//! `step` begins in `step`, goes on in `grant` (the latch) and `trouble` (everything else).
 //! Invariants: at most one run; no run while disabled, paused, latched (no good grant), without
 //! the key, or held by quota unless somebody said so; only a new grant or an authenticated probe
 //! unlatches; a passing fault never touches the grant.
@@ -17,7 +18,7 @@ mod step;
 mod trouble;
 
 pub use backoff::backoff;
-pub use event::{Closed, Effect, Event, Refusal, RunResult, Stop, StopWhy};
+pub use event::{Closed, Effect, Event, Refusal, RunResult, StopWhy};
 pub use state::{
     Activity, Again, Alarm, Configured, Connection, Grant, HostTrouble, ObjectTrouble, Pause,
     Phase, QuotaHold, Rules, Trouble,

@@ -10,7 +10,7 @@ mod identity;
 mod request;
 
 pub use identity::{Verdict, judge};
-pub use request::{Attempt, Door, How, Request, RequestError, State, open};
+pub use request::{ATTEMPT_LIFE, Attempt, Door, How, Request, RequestError, State, open};
 
 #[cfg(test)]
 mod tests;

@@ -119,7 +119,7 @@ fn plan_object(object: &Object<'_>, rules: &Rules, target: Time, now: Time) -> V
     }
     if schema.delete_log {
         let covered = state.deletes_covered.unwrap_or(now);
-        if covered < target {
+        if covered < target && state.deletes_asked.is_none_or(|asked| asked < target) {
             let from = covered.min(back(target, SHORTEST_DELETE_WINDOW));
             push(Slot::Deleted, Vec::new(), TaskKind::Deleted { from, to: target });
         }

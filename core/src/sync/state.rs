@@ -12,6 +12,10 @@ pub struct ObjectState {
     /// The source's delete log (or the last finished sweep) was read up to here.
     #[serde(default)]
     pub deletes_covered: Option<Time>,
+    /// The delete log was asked up to here in this run; it may vouch for less, and asking again
+    /// at once would bring the same. Not kept.
+    #[serde(skip)]
+    pub deletes_asked: Option<Time>,
     /// A comparison of keys under way.
     #[serde(default)]
     pub sweep: Option<Sweep>,
@@ -144,6 +148,7 @@ impl ObjectState {
             fields,
             phase: Phase::Load { started: now, after: None },
             deletes_covered: Some(now),
+            deletes_asked: None,
             sweep: None,
             fill: None,
             held: None,
@@ -268,6 +273,7 @@ impl ObjectState {
             Step::Done => self.done(slot, bounds),
             Step::Deleted { ids, earliest, covered } => {
                 let from = bounds.map_or(*covered, |b| b.0);
+                self.deletes_asked = bounds.map(|b| b.1);
                 let mut out = Vec::new();
                 if !ids.is_empty() {
                     out.push(Consequence::Delete(ids.clone()));
@@ -350,6 +356,7 @@ impl ObjectState {
             }
             Fault::CursorLost { .. } => match slot {
                 Slot::Deleted => {
+                    self.deletes_asked = Some(now);
                     self.deletes_covered = Some(now);
                     self.begin_sweep(SweepReason::LogGap, now);
                     Some(vec![Consequence::BeginSweep])

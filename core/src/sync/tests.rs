@@ -167,7 +167,9 @@ impl World {
                     .filter(|(_, t)| *t >= secs(from) && *t < secs(to))
                     .map(|(k, t)| (k.clone(), time(*t)))
                     .collect();
-                let step = Step::Deleted { ids, earliest: None, covered: to };
+                // Real logs vouch for a little less than was asked.
+                let covered = time(secs(to) - 7);
+                let step = Step::Deleted { ids, earliest: None, covered };
                 for c in state.stepped(slot, Some((from, to)), &step, now) {
                     if let Consequence::Delete(ids) = c {
                         for (k, _) in ids {

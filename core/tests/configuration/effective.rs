@@ -46,7 +46,7 @@ fn a_later_file_overrides_single_keys_and_variables_override_all() {
         ("CRMSYNC_DAEMON__WORKERS", "3"),
         ("CRMSYNC_NOTIFY__ADMINS", "a@example.org,b@example.org"),
         ("CRMSYNC_SOCKET", "/not/ours"),
-        ("HOME", "/root"),
+        ("HOME", "/home/ada"),
     ];
     let files = [("crmsync.toml", first.as_str()), ("conf.d/10.toml", later)];
     let checked = passed(&files, &vars, &World::with(&[("/s", "1")], &["c"]));
@@ -109,7 +109,7 @@ fn a_credential_that_nobody_can_see_is_a_warning() {
 }
 
 #[test]
-fn ten_thousand_connections_are_checked_and_one_more_is_refused() {
+fn a_thousand_connections_pass_and_more_than_ten_thousand_are_refused() {
     let many = |n: usize| -> Vec<(String, String)> {
         (0..n)
             .map(|i| (format!("conf.d/{i}.toml"), SF.replace("sf-prod", &format!("c-{i}"))))
@@ -119,9 +119,9 @@ fn ten_thousand_connections_are_checked_and_one_more_is_refused() {
         sources(&all.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>())
     };
     let none = BTreeMap::new();
-    let all = borrow(&many(10_000));
+    let all = borrow(&many(1_000));
     let checked = check(&all, &none, crate::support::SPECS, &World::default()).unwrap();
-    assert_eq!(checked.settings.connections.len(), 10_000);
+    assert_eq!(checked.settings.connections.len(), 1_000);
     let all = borrow(&many(10_001));
     let refused = check(&all, &none, crate::support::SPECS, &World::default());
     let Err(report) = refused else { panic!("passed") };
