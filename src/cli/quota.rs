@@ -56,6 +56,9 @@ fn plot(q: &QuotaStatus, view: &View) -> String {
     let column = |n: u64| scaled(n).unwrap_or_default();
     let stop = column(q.line);
     let mut out = String::new();
+    if !hours.is_empty() {
+        out.push_str("\n  used at the end of each hour; | is where scheduled work stops\n");
+    }
     let last = hours.values().rev().take(24).collect::<Vec<_>>();
     for (time, used) in last.into_iter().rev() {
         let mut bar = "#".repeat(column(*used));

@@ -100,7 +100,7 @@ pub(super) fn render_detail(d: &ConnectionDetail, view: &View) -> String {
     fact("status", format!("{}: {}, since {since}{retired}", c.status, c.reason));
     fact("why", c.detail.clone());
     fact("next", c.hint.clone());
-    let caught = c.caught_up_to.map_or("not yet: loading".to_owned(), |t| view.at_zone(t));
+    let caught = c.caught_up_to.map_or("not yet".to_owned(), |t| view.at_zone(t));
     let deletes = c.deletes_to.map(|t| format!(", deletes to {}", view.at_zone(t)));
     fact("caught up", format!("{caught}{}", deletes.unwrap_or_default()));
     let next = c.next_run.map_or("none".to_owned(), |t| view.at_zone(t));
