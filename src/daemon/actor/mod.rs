@@ -169,6 +169,8 @@ pub struct Actor {
     last_status: Option<ConnectionStatus>,
     modified: Time,
     modified_by: String,
+    /// Who asked for what is being done, for the audit log.
+    caller: Option<Caller>,
     /// When rows were last erased.
     erased: Option<Time>,
     /// Why the next run starts, for its log.
@@ -230,6 +232,7 @@ impl Actor {
             last_status: None,
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
+            caller: None,
             erased: None,
             cause: "schedule",
             mailbox,

@@ -510,12 +510,7 @@ impl Actor {
         })
         .map_err(|e| refused("syncing", &e))?;
         self.cause = "command";
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "sync")],
-            ..Change::default()
-        };
-        self.apply(&[asked], Extra { change, ..Extra::default() })
-            .map_err(|e| refused("syncing", &e))?;
+        self.apply_for(by, &[asked], Extra::default()).map_err(|e| refused("syncing", &e))?;
         let run = self.running.as_ref();
         Ok(RunLine {
             id: run.map(|r| r.id.clone()).unwrap_or_default(),
