@@ -61,7 +61,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(e) => {
             let text = e.to_string();
             if !matches!(e, CliError::Unread) {
-                output::err(&format!("error: {text}"));
+                // A report of the configuration brings its own heading.
+                let heading = if text.starts_with("error: ") { "" } else { "error: " };
+                output::err(&format!("{heading}{text}"));
             }
             // Some errors of the store end in their own hint.
             if let Some(hint) = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:")) {
