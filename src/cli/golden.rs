@@ -82,7 +82,9 @@ fn the_check() {
         Account = "all"
     "#;
     std::fs::write(folder.path().join("crmsync.toml"), good).unwrap();
-    let loaded = crate::daemon::configuration::load(folder.path(), &Default::default()).unwrap();
+    let loaded =
+        crate::daemon::configuration::load(folder.path(), &std::collections::BTreeMap::new())
+            .unwrap();
     let text = check::render(std::path::Path::new("/etc/crmsync"), &loaded.result.unwrap());
     let text = text.replace(&folder.path().display().to_string(), "/etc/crmsync");
     assert_snapshot!("check_good", text);

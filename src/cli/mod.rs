@@ -87,24 +87,25 @@ impl Ctx {
         text: impl FnOnce(&T, &View) -> String,
     ) -> Result<(), CliError> {
         if self.json {
-            return self.json(&answer.json);
+            return json(&answer.json);
         }
         output::out(&text(&answer.value, &self.view))
     }
+}
 
-    fn json(&self, value: &Value) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(value);
-        output::out(&text.unwrap_or_else(|_| value.to_string()))
-    }
+/// The address of a connection, after a look at its name.
+fn connection(name: &str, more: &[&str]) -> Result<Url, CliError> {
+    let parsed = crmsync_core::domain::ConnectionName::parse(name);
+    parsed.map_err(|e| CliError::usage(e.to_string(), "crmsync connections"))?;
+    let mut segments = vec!["v1", "connections", name];
+    segments.extend_from_slice(more);
+    Ok(Url::new(&segments))
+}
 
-    /// The address of a connection, after a look at its name.
-    fn connection(&self, name: &str, more: &[&str]) -> Result<Url, CliError> {
-        let parsed = crmsync_core::domain::ConnectionName::parse(name);
-        parsed.map_err(|e| CliError::usage(e.to_string(), "crmsync connections"))?;
-        let mut segments = vec!["v1", "connections", name];
-        segments.extend_from_slice(more);
-        Ok(Url::new(&segments))
-    }
+/// For `--json`: indented, and with the schema version in it.
+fn json(value: &Value) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value);
+    output::out(&text.unwrap_or_else(|_| value.to_string()))
 }
 
 async fn act(cli: Cli) -> Result<u8, CliError> {

@@ -33,7 +33,7 @@ pub(super) async fn run(ctx: &Ctx, args: command::Reauthorize) -> Result<u8, Cli
         None => {}
     }
     let name = args.name.unwrap_or_default();
-    let url = ctx.connection(&name, &["reauthorize"])?;
+    let url = super::connection(&name, &["reauthorize"])?;
     let request = ReauthorizeRequest { as_other_account: args.as_other_account };
     let door = ctx.client.post::<ReauthorizeReply>(&url, &request).await?;
     match door.value {
@@ -108,7 +108,7 @@ fn address(ctx: &Ctx, name: &str, request: &str, url: &str) -> Result<(), CliErr
         let door = json!({
             "schema": SCHEMA_VERSION, "door": "browser", "request": request, "url": url,
         });
-        return ctx.json(&door);
+        return super::json(&door);
     }
     output::err(&format!("To authorize {name}, open this address and log in:\n"));
     output::out(url)?;

@@ -16,7 +16,7 @@ pub(super) async fn run(ctx: &Ctx, name: Option<String>, all: bool) -> Result<u8
         ctx.show(&answer, render)?;
         return Ok(DONE);
     };
-    let answer = ctx.client.get::<ConnectionDetail>(&ctx.connection(&name, &[])?).await?;
+    let answer = ctx.client.get::<ConnectionDetail>(&super::connection(&name, &[])?).await?;
     ctx.show(&answer, render_detail)?;
     let dead = answer.value.status.needs_authorization;
     Ok(if dead { NEEDS_AUTHORIZATION } else { DONE })
