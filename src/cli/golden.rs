@@ -226,7 +226,8 @@ async fn a_stopping_daemon_ends_what_follows() {
     let stop = server.stop.clone();
     let follow = exit(&server, &["log", "a", "-f"]);
     let end = async {
-        while events.receiver_count() == 0 {
+        // The stream stands, and the list has been asked for.
+        while events.receiver_count() == 0 || server.commands.calls().is_empty() {
             tokio::task::yield_now().await;
         }
         stop.cancel();

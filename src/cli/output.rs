@@ -99,7 +99,7 @@ fn clean(text: &str) -> String {
 /// Data, to stdout.
 pub fn out(text: &str) -> Result<(), CliError> {
     if cfg!(test) {
-        print!("{}", clean(text));
+        println!("{}", clean(text).trim_end());
         return Ok(());
     }
     write(&mut io::stdout().lock(), text)
@@ -108,7 +108,7 @@ pub fn out(text: &str) -> Result<(), CliError> {
 /// Everything else, to stderr. Best effort: who closed it does not want it.
 pub fn err(text: &str) {
     if cfg!(test) {
-        eprint!("{}", clean(text));
+        eprintln!("{}", clean(text).trim_end());
         return;
     }
     let _ = write(&mut io::stderr().lock(), text);

@@ -110,9 +110,9 @@ fn address(ctx: &Ctx, name: &str, request: &str, url: &str) -> Result<(), CliErr
         });
         return super::json(&door);
     }
-    output::err(&format!("To authorize {name}, open this address and log in:\n"));
+    output::err(&format!("To authorize {name}, open this address and log in:\n\n"));
     output::out(url)?;
-    output::err("");
+    output::err("\n");
     Ok(())
 }
 

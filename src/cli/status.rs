@@ -111,7 +111,8 @@ pub(super) fn render_detail(d: &ConnectionDetail, view: &View) -> String {
     fact("replica", format!("{} ({} rows)", d.replica, number(c.rows)));
     fact("mails to", d.admins.join(", "));
     fact("created", view.at_zone(d.created));
-    fact("modified", format!("{} by {}", view.at_zone(d.modified), d.modified_by));
+    let by = if d.modified_by.is_empty() { "" } else { " by " };
+    fact("modified", format!("{}{by}{}", view.at_zone(d.modified), d.modified_by));
     if let Some(q) = &d.quota {
         fact("quota", quota(q, view));
     }
