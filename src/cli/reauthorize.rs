@@ -40,7 +40,7 @@ pub(super) async fn run(ctx: &Ctx, args: command::Reauthorize) -> Result<u8, Cli
         ReauthorizeReply::Done(reply) => granted(ctx, &Answer { json: door.json, value: reply }),
         ReauthorizeReply::Password { request, username } => {
             let question = format!("Password of {} for {name} (not shown): ", line(&username));
-            let password = prompt::secret(&question)?;
+            let password = prompt::secret(&question).await?;
             let url = Url::new(&["v1", "requests", &request, "password"]);
             granted(ctx, &ctx.client.hand_in(Method::POST, &url, &password).await?)
         }
