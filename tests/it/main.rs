@@ -21,3 +21,4 @@
 mod support;
 
 mod bench_selftest;
+mod story;

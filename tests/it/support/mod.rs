@@ -11,6 +11,7 @@
 
 pub mod browser;
 pub mod certs;
+pub mod daemon;
 pub mod http;
 pub mod mail;
 pub mod oidc;

@@ -5,7 +5,9 @@ use super::http::{self, Answer};
 use super::proc::{Proc, run};
 use super::sqlite::Source;
 use super::{Scratch, workspace};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -162,9 +164,20 @@ impl Sandbox {
         text.lines()
             .filter(|line| !line.trim().is_empty())
             .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|e| panic!("a line of the dump: {e}"))
+                let raw: BTreeMap<String, Box<RawValue>> = serde_json::from_str(line)
+                    .unwrap_or_else(|e| panic!("a line of the dump: {e}"));
+                raw.into_iter().map(|(name, value)| (name, exact(&value))).collect()
             })
             .collect()
+    }
+}
+
+/// A value with its numbers as texts: money must not pass through a double on its way here.
+fn exact(raw: &RawValue) -> Value {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => Value::String(text.to_owned()),
+        _ => serde_json::from_str(text).unwrap_or_else(|e| panic!("a value of the dump: {e}")),
     }
 }
 
