@@ -28,6 +28,7 @@ mod test;
 mod golden;
 
 use crate::control::client::{Answer, Client, DEFAULT_SOCKET, Url};
+use crate::control::protocol::SCHEMA_VERSION;
 use crate::daemon::env;
 use clap::{CommandFactory, Parser};
 use command::{Cli, Command};
@@ -46,6 +47,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             return if e.use_stderr() { USAGE } else { DONE };
         }
     };
+    let as_json = cli.json;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
@@ -58,14 +60,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match ended {
         Ok(code) => code,
+        Err(CliError::Unread) => DONE,
         Err(e) => {
             let text = e.to_string();
-            if !matches!(e, CliError::Unread) {
-                output::err(&format!("error: {text}"));
-            }
             // Some errors of the store end in their own hint.
-            if let Some(hint) = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:")) {
+            let hint = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:"));
+            output::err(&format!("error: {text}"));
+            if let Some(hint) = &hint {
                 output::err(&format!("hint: {hint}"));
+            }
+            if as_json {
+                let error = serde_json::json!({ "message": text, "hint": hint, "exit": e.exit() });
+                let whole = serde_json::json!({ "schema": SCHEMA_VERSION, "error": error });
+                let _ = json(&whole);
             }
             e.exit()
         }
