@@ -22,4 +22,5 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
+mod manual;
 mod story;
