@@ -140,7 +140,8 @@ fn replica_writes(figures: &mut Vec<Figure>) {
             })
             .collect(),
     };
-    let mut replica = Replica::open(&scratch.path().join("figures.db"), "figures").expect("a replica");
+    let mut replica =
+        Replica::open(&scratch.path().join("figures.db"), "figures").expect("a replica");
     let owner = Owner {
         provider: "bench".into(),
         org_id: "bench".into(),
@@ -212,10 +213,8 @@ fn quiet_poll(figures: &mut Vec<Figure>) {
         flags.extend(["--records", records]);
     }
     let sandbox = Sandbox::start(&flags);
-    let mut config = format!(
-        "{NOBODY}{}\n[connections.sf.objects]\n",
-        salesforce("sf", &sandbox, "every 5s")
-    );
+    let mut config =
+        format!("{NOBODY}{}\n[connections.sf.objects]\n", salesforce("sf", &sandbox, "every 5s"));
     for name in &names {
         let _ = writeln!(config, "{name} = \"all\"");
     }

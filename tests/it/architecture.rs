@@ -47,10 +47,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ),
     ("control", &[]),
     ("web", &["crate::control::protocol", "crate::store"]),
-    (
-        "mail",
-        &["crate::store", "crmsync_core::domain", "crmsync_core::config::settings"],
-    ),
+    ("mail", &["crate::store", "crmsync_core::domain", "crmsync_core::config::settings"]),
     // The seam, not the folders behind it.
     (
         "auth",
@@ -107,8 +104,16 @@ const EXPOSES: &[&str] = &[
 
 /// Words of vendors, and the parts that may say them.
 const VENDORS: &[&str] = &[
-    "salesforce", "tryton", "soql", "sforce", "force.com", "hubspot", "dynamics", "microsoft",
-    "google", "graph.",
+    "salesforce",
+    "tryton",
+    "soql",
+    "sforce",
+    "force.com",
+    "hubspot",
+    "dynamics",
+    "microsoft",
+    "google",
+    "graph.",
 ];
 const MAY_NAME_VENDORS: &[(&str, &str)] = &[
     ("provider", "everything that knows a foreign system"),
@@ -119,7 +124,10 @@ const MAY_NAME_VENDORS: &[(&str, &str)] = &[
 const LIMIT: usize = 500;
 const LONG: &[(&str, &str)] = &[
     ("src/daemon/commands.rs", "one method for each command of the protocol"),
-    ("src/daemon/actor/grants.rs", "one path from begun to proved to sealed; to be cut at the proof"),
+    (
+        "src/daemon/actor/grants.rs",
+        "one path from begun to proved to sealed; to be cut at the proof",
+    ),
     ("src/daemon/actor/runs.rs", "one run's beginning and end; to be cut at its end"),
     ("src/control/protocol.rs", "one flat list of shapes, read from top to bottom"),
 ];
@@ -185,7 +193,8 @@ fn each_part_of_the_shell_imports_only_what_it_may() {
             let ours = ["crate", "crmsync", "crmsync_core"].contains(&mention.path[0].as_str());
             let may = within(&path, &own) || allowed.iter().any(|a| within(&path, a));
             if ours && !may {
-                let rule = format!("`{part}` may not import {path}; it may: {}", allowed.join(", "));
+                let rule =
+                    format!("`{part}` may not import {path}; it may: {}", allowed.join(", "));
                 broken.at(source, mention.line, &rule);
             }
             if *part == "daemon" && NOT_FOR_THE_DAEMON.iter().any(|n| within(&path, n)) {
@@ -207,7 +216,8 @@ fn no_provider_knows_another() {
     assert!(folders.contains(&"salesforce") && folders.contains(&"tryton"), "{folders:?}");
     let mut broken = Broken::new();
     // The seam itself (provider/mod.rs) lists them; nobody else does.
-    let behind = |s: &&Source| s.module.first().is_some_and(|m| m != "provider") || s.module.len() > 1;
+    let behind =
+        |s: &&Source| s.module.first().is_some_and(|m| m != "provider") || s.module.len() > 1;
     for source in shell.iter().filter(behind) {
         for mention in source.mentions.iter().filter(|m| !m.test) {
             let [first, second, third, ..] = mention.path.as_slice() else { continue };
@@ -231,7 +241,8 @@ fn core_modules_import_only_the_domain() {
         for mention in source.mentions.iter().filter(|m| !m.test && m.path[0] == "crate") {
             let target = mention.path.get(1);
             if target != source.module.first() && target.is_none_or(|t| t != "domain") {
-                let rule = format!("core modules import crate::domain only, not {:?}", mention.path);
+                let rule =
+                    format!("core modules import crate::domain only, not {:?}", mention.path);
                 broken.at(source, mention.line, &rule);
             }
         }
@@ -244,7 +255,10 @@ fn core_is_kept_pure_and_the_sandbox_strange() {
     for (file, banned) in [
         (
             "core/Cargo.toml",
-            &["tokio", "reqwest", "rusqlite", "axum", "hyper", "futures", "lettre", "rand", "crmsync"][..],
+            &[
+                "tokio", "reqwest", "rusqlite", "axum", "hyper", "futures", "lettre", "rand",
+                "crmsync",
+            ][..],
         ),
         ("sandbox/Cargo.toml", &["crmsync", "crmsync-core"][..]),
     ] {

@@ -51,14 +51,18 @@ fn every_key_stands_in_the_manual_with_its_default() {
             "connections.erp" => "### [connections.NAME] for Tryton".to_owned(),
             other => format!("### [{}]", other.replace("sf-prod", "NAME")),
         };
-        let part = section(&manual, &format!("{heading}{}", if heading.contains("for") { "" } else { ":" }));
+        let part = section(
+            &manual,
+            &format!("{heading}{}", if heading.contains("for") { "" } else { ":" }),
+        );
         let row = part
             .lines()
             .find(|line| line.starts_with(&format!("| `{key}` |")))
             .unwrap_or_else(|| panic!("the manual's `{heading}` has no row for `{key}`"));
-        let no_default = ["no default", "required", "default", "better", "or here", "with username"]
-            .iter()
-            .any(|word| comment.contains(word));
+        let no_default =
+            ["no default", "required", "default", "better", "or here", "with username"]
+                .iter()
+                .any(|word| comment.contains(word));
         if !no_default {
             assert!(row.contains(&format!("| `{value}` |")), "{key}: {value} is not in {row}");
         }
@@ -91,7 +95,8 @@ fn every_command_stands_in_the_manual() {
         .collect();
     assert!(commands.len() > 20, "{help}");
     for name in &commands {
-        let said = |text: &str| text.contains(&format!("`{name}")) || text.contains(&format!(", `{name}"));
+        let said =
+            |text: &str| text.contains(&format!("`{name}")) || text.contains(&format!(", `{name}"));
         assert!(said(&listed), "the manual has no `{name}`");
         assert!(said(&readme), "the README has no `{name}`");
     }
