@@ -2,8 +2,8 @@
 //!
 //! Reads the source of `src/` and `core/src/`; every `use` line and every path in it is resolved
 //! and compared with the tables below. Tests (`#[cfg(test)]`, `tests/`, `*_tests.rs`) may look
-//! wherever they need to. An exception is named here, with its reason; one that is no longer
-//! needed fails as well, so that the lists only shrink.
+//! wherever they need to. An exception is named here, with its reason. A long file or a vendor's
+//! name that is no longer there fails as well, so that those lists only shrink.
 
 mod source;
 
