@@ -21,4 +21,8 @@
 mod support;
 
 mod bench_selftest;
+mod folders;
+mod host;
+mod hostile;
+mod stop;
 mod story;
