@@ -29,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 /// Exit code for a bad configuration or a newer state schema (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
 /// A stop takes no longer.
-const STOP_WITHIN: SignedDuration = SignedDuration::from_secs(9);
+const STOP_WITHIN: SignedDuration = SignedDuration::from_secs(8);
+/// And this long for a mail on its way and callers of the socket; a mail cut off is sent again.
+const THEN_WITHIN: Duration = Duration::from_secs(1);
 /// How often old runs, mails and audit lines are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -114,8 +116,13 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     tracing::info!("stopping");
     stop.cancel();
     supervisor.stop(STOP_WITHIN).await;
-    bell.stop().await;
-    let _ = tokio::join!(serving, sending, pruning);
+    let rest = async {
+        bell.stop().await;
+        let _ = tokio::join!(serving, sending, pruning);
+    };
+    if tokio::time::timeout(THEN_WITHIN, rest).await.is_err() {
+        tracing::warn!("a mail on its way or a caller of the socket was cut off by the stop");
+    }
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(%error, "the socket was gone already");
     }

@@ -22,5 +22,12 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
+<<<<<<< HEAD
 mod manual;
+=======
+mod folders;
+mod host;
+mod hostile;
+mod stop;
+>>>>>>> t-host
 mod story;
