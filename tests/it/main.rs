@@ -22,12 +22,9 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
-<<<<<<< HEAD
-mod manual;
-=======
 mod folders;
 mod host;
 mod hostile;
+mod manual;
 mod stop;
->>>>>>> t-host
 mod story;

@@ -352,14 +352,10 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-<<<<<<< HEAD
-                () = tokio::time::sleep(wake) => self.wake(),
-=======
                 () = tokio::time::sleep(wake) => {
-                    self.wake().await;
+                    self.wake();
                     rested = self.shared.env.instant() + BETWEEN_WAKES;
                 }
->>>>>>> t-host
             }
         }
     }
