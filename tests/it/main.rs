@@ -21,4 +21,5 @@
 mod support;
 
 mod bench_selftest;
+mod quota;
 mod story;
