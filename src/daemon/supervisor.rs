@@ -145,6 +145,9 @@ impl Supervisor {
         if plan.notify_changed {
             self.shared.set_notify(&new.settings.notify);
         }
+        if plan.retention_changed {
+            self.shared.set_retention(&new.settings.retention);
+        }
         let warnings = new.warnings.iter().map(|w| w.message.clone()).collect();
         for name in &plan.removed {
             let handle = self.lock().connections.remove(name);

@@ -35,7 +35,7 @@ fn join(daemon: &Daemon, name: &str, sandbox: &Sandbox) {
 /// The meter of the only domain.
 fn meter(daemon: &Daemon) -> Value {
     let all = daemon.api("GET", "/v1/quota", None).ok();
-    let all = all.as_array().expect("a list of domains").clone();
+    let all = all["domains"].as_array().expect("a list of domains").clone();
     assert_eq!(all.len(), 1, "one org is one domain: {all:#?}");
     all[0].clone()
 }
@@ -84,7 +84,7 @@ fn wait_held(daemon: &Daemon, names: &[&str]) {
 /// How often the quota notice of a connection has opened and closed.
 fn holds(daemon: &Daemon, name: &str) -> (usize, usize) {
     let list = daemon.api("GET", "/v1/notices?all=true", None).ok();
-    let of_it: Vec<Value> = list
+    let of_it: Vec<Value> = list["notices"]
         .as_array()
         .expect("notices")
         .iter()

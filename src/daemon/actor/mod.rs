@@ -14,7 +14,7 @@ pub mod view;
 use super::copy::Copy;
 use super::grant::Holder;
 use super::shared::Shared;
-use super::toll::Gate;
+use super::toll::{Gate, Member};
 use super::work::{ObjectSummary, Report};
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
@@ -25,7 +25,7 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
@@ -34,6 +34,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+/// From one wake to the next: a wake that finds nothing to do must not become a loop.
+const WAKE_LEAST: Duration = Duration::from_millis(200);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -264,6 +267,11 @@ impl Actor {
         Rules::new(rotates, interval, self.settings.alarm_after, schedule::seed(self.name.as_str()))
     }
 
+    /// Where calls count while the org is not known.
+    fn no_domain(&self) -> QuotaDomain {
+        QuotaDomain(format!("unknown:{}", self.id))
+    }
+
     /// Joins the quota domain of the org.
     fn join(&mut self, identity: &Identity) -> Result<(), StoreError> {
         let domain = self.provider.domain(identity);
@@ -280,8 +288,16 @@ impl Actor {
             own_share: q.own_share,
             limit: q.limit,
         };
-        gate.join(&self.id, settings, self.provider.spec().daily_limit);
-        self.gate = Some(gate);
+        let admins =
+            if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
+        let member = Member { name: self.name.to_string(), settings, admins };
+        gate.join(&self.id, member, self.provider.spec().daily_limit);
+        if self.gate.replace(Arc::clone(&gate)).is_none()
+            && let Some(before) = self.shared.meters.in_use(&self.no_domain())
+        {
+            // The calls of a first authorization came before anybody knew the domain.
+            gate.take_over(&before);
+        }
         Ok(())
     }
 
@@ -292,7 +308,7 @@ impl Actor {
             None => self
                 .shared
                 .meters
-                .gate(&crmsync_core::domain::QuotaDomain(format!("unknown:{}", self.id)))
+                .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
         // A rotating credential that was refused must not be shown again: it could end its family.
@@ -313,8 +329,10 @@ impl Actor {
     }
 
     async fn live(mut self) {
+        // Counted from the last wake: whoever asks for the status often must not put it off.
+        let mut woken = self.shared.env.instant();
         loop {
-            let wake = self.wake_in();
+            let wake = (self.shared.env.instant() + self.wake_in()).max(woken + WAKE_LEAST);
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Shutdown(done)) => {
@@ -334,7 +352,10 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-                () = tokio::time::sleep(wake) => self.wake().await,
+                () = tokio::time::sleep_until(wake.into()) => {
+                    self.wake().await;
+                    woken = self.shared.env.instant();
+                }
             }
         }
     }
@@ -359,11 +380,9 @@ impl Actor {
         .into_iter()
         .flatten()
         .min();
-        // Never at once: a wake that finds nothing to do must not become a loop.
-        let least = Duration::from_millis(200);
         let most = Duration::from_secs(3600);
         at.map_or(most, |at| {
-            Duration::try_from(at.duration_since(now)).unwrap_or(least).clamp(least, most)
+            Duration::try_from(at.duration_since(now)).unwrap_or_default().min(most)
         })
     }
 

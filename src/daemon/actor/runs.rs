@@ -13,7 +13,7 @@ use crate::provider::{Ctx, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
-use crmsync_core::domain::{Concern, CredentialKind, Fault, QuotaDomain, Time};
+use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
 use crmsync_core::quota::{self, Exempt};
 use crmsync_core::{schedule, sync};
 use jiff::SignedDuration;
@@ -95,7 +95,7 @@ impl Actor {
             }
         };
         let domain = self.gate.as_ref().map_or_else(
-            || QuotaDomain(format!("unknown:{}", self.id)),
+            || self.no_domain(),
             |gate| gate.domain().clone(),
         );
         let (events, name, run) =
@@ -198,7 +198,7 @@ impl Actor {
     ) -> Result<Arc<dyn Toll>, crate::store::StoreError> {
         let gate = match &self.gate {
             Some(gate) => Arc::clone(gate),
-            None => self.shared.meters.gate(&QuotaDomain(format!("unknown:{}", self.id)))?,
+            None => self.shared.meters.gate(&self.no_domain())?,
         };
         Ok(Arc::new(match exempt {
             Some(why) => Purpose::exempt(gate, why),

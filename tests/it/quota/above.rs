@@ -119,16 +119,17 @@ fn calls_of_before_a_kill_count_until_an_answer_tells() {
     sandbox.ctl(&["page-size", "20"]);
     let config = connections(&["a", "b"], &sandbox, "every 1h", SMALL);
     let mut daemon = Daemon::start(&format!("{NOBODY}{config}"));
-    sandbox.ctl(&["act-then", "hold", "path=query", "times=2"]);
+    sandbox.ctl(&["slow", "ms=60"]);
     join(&daemon, "a", &sandbox);
     join(&daemon, "b", &sandbox);
+    sandbox.ctl(&["act-then", "hold", "path=/query", "times=2"]);
     sandbox.wait_counter("held", 1);
     let open = eventually_or(Duration::from_secs(30), "the meter knows of it", || {
         let now = meter(&daemon);
         if now["used"].as_u64() > Some(0) { Ok(now) } else { Err(format!("{now:#}")) }
     });
     daemon.kill9();
-    let source = sandbox.ctl(&["state"])["quota"]["used"].as_u64().expect("the sandbox's count");
+    let source = sandbox.ctl(&["quota"])["used"].as_u64().expect("the sandbox's count");
     sandbox.ctl(&["maintenance", "on"]);
     daemon.start_again();
     let kept = meter(&daemon);
@@ -137,6 +138,8 @@ fn calls_of_before_a_kill_count_until_an_answer_tells() {
         "what left before the kill counts: {open:#} then {kept:#}, the source counts {source}"
     );
     assert!(kept["own"].as_u64() >= Some(source), "{kept:#}");
+    sandbox.ctl(&["clear-faults"]);
+    sandbox.ctl(&["slow", "ms=0"]);
     sandbox.ctl(&["release"]);
     sandbox.ctl(&["maintenance", "off"]);
     // An answer tells how it really is.
@@ -150,7 +153,7 @@ fn calls_of_before_a_kill_count_until_an_answer_tells() {
         Err(format!("{words:#?}"))
     });
     let now = meter(&daemon);
-    let source = sandbox.ctl(&["state"])["quota"]["used"].as_u64().expect("the sandbox's count");
+    let source = sandbox.ctl(&["quota"])["used"].as_u64().expect("the sandbox's count");
     assert_eq!(now["used"].as_u64(), Some(source), "{now:#}");
 }
 
