@@ -22,4 +22,5 @@ mod support;
 
 mod bench_selftest;
 mod quota;
+mod reload;
 mod story;
