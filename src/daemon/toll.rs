@@ -156,8 +156,7 @@ impl Gate {
 
     /// Names of the connections that share it, in order.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.lock().members.values().map(|m| m.name.clone()).collect();
+        let mut names: Vec<String> = self.lock().members.values().map(|m| m.name.clone()).collect();
         names.sort_unstable();
         names
     }

@@ -88,7 +88,9 @@ fn holds(daemon: &Daemon, name: &str) -> (usize, usize) {
         .as_array()
         .expect("notices")
         .iter()
-        .filter(|n| n["connection"] == name && n["kind"].as_str().is_some_and(|k| k.contains("quota")))
+        .filter(|n| {
+            n["connection"] == name && n["kind"].as_str().is_some_and(|k| k.contains("quota"))
+        })
         .cloned()
         .collect();
     let closed = of_it.iter().filter(|n| !n["closed"].is_null()).count();

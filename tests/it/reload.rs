@@ -13,7 +13,9 @@ use std::time::Duration;
 /// A connection that needs nobody to log in.
 fn section(name: &str, sandbox: &Sandbox, schedule: &str) -> String {
     let head = salesforce(name, sandbox, schedule);
-    format!("{head}auth = \"client-credentials\"\n\n[connections.{name}.objects]\nAccount = \"all\"\n\n")
+    format!(
+        "{head}auth = \"client-credentials\"\n\n[connections.{name}.objects]\nAccount = \"all\"\n\n"
+    )
 }
 
 fn join(daemon: &Daemon, name: &str, sandbox: &Sandbox) {
@@ -44,10 +46,11 @@ fn retired(daemon: &Daemon) -> Vec<String> {
 
 #[test]
 fn only_what_changed_is_touched() {
-    let sandbox = Sandbox::start(&["--records", "Account=60"]);
+    let sandbox = Sandbox::start(&["--records", "Account=60", "--records", "Contact=5"]);
     let of = |name: &str, schedule: &str| section(name, &sandbox, schedule);
     let config = |parts: &[String]| format!("{NOBODY}{}", parts.concat());
-    let daemon = Daemon::start(&config(&[of("a", "every 1h"), of("b", "every 1h"), of("c", "every 1h")]));
+    let daemon =
+        Daemon::start(&config(&[of("a", "every 1h"), of("b", "every 1h"), of("c", "every 1h")]));
     for name in ["a", "b", "c"] {
         join(&daemon, name, &sandbox);
     }
@@ -74,7 +77,8 @@ fn only_what_changed_is_touched() {
     assert_eq!(sandbox.counter("call"), before.1, "a new schedule asks nobody");
 
     // Other objects are a matter for a run at once.
-    let wider = new.replace("[connections.a.objects]\n", "[connections.a.objects]\nContact = \"all\"\n");
+    let wider =
+        new.replace("[connections.a.objects]\n", "[connections.a.objects]\nContact = \"all\"\n");
     daemon.write_config("crmsync.toml", &wider);
     assert_eq!(reload(&daemon)["changed"], json!({ "a": ["objects.Contact"] }));
     daemon.wait_status("a", "the new object is loaded", |s| {
@@ -100,6 +104,26 @@ fn only_what_changed_is_touched() {
 }
 
 #[test]
+fn other_objects_in_the_midst_of_a_load_are_taken_at_once() {
+    let sandbox = Sandbox::start(&["--records", "Account=3000", "--records", "Contact=20"]);
+    sandbox.ctl(&["page-size", "200"]);
+    sandbox.ctl(&["slow", "ms=100"]);
+    let text = format!("{NOBODY}{}", section("a", &sandbox, "every 12h"));
+    let daemon = Daemon::start(&text);
+    join_without_waiting(&daemon, "a", &sandbox);
+    daemon.wait_reason("a", "Active", "loading");
+    sandbox.wait_counter("query", 3);
+    daemon.write_config(
+        "crmsync.toml",
+        &text.replace("Account = \"all\"", "Account = \"all\"\nContact = \"all\""),
+    );
+    reload(&daemon);
+    daemon.wait_status("a", "both objects are loaded", |s| {
+        s["reason"] == "idle" && s["rows"].as_u64() == Some(3020)
+    });
+}
+
+#[test]
 fn a_rename_keeps_grant_cursor_and_copy() {
     let sandbox = Sandbox::start(&["--records", "Account=60"]);
     let mut daemon = Daemon::start(&format!("{NOBODY}{}", section("old", &sandbox, "every 1h")));
@@ -109,7 +133,8 @@ fn a_rename_keeps_grant_cursor_and_copy() {
     assert!(said.out.contains("new"), "{said:?}");
     assert!(!daemon.replica("old").path().exists() && daemon.replica("new").path().exists());
     assert_eq!(retired(&daemon), ["new"], "until the configuration names it");
-    daemon.write_config("crmsync.toml", &format!("{NOBODY}{}", section("new", &sandbox, "every 1h")));
+    daemon
+        .write_config("crmsync.toml", &format!("{NOBODY}{}", section("new", &sandbox, "every 1h")));
     let done = reload(&daemon);
     assert_eq!((&done["added"], &done["removed"]), (&json!(["new"]), &json!([])));
     daemon.wait_reason("new", "Active", "idle");

@@ -12,7 +12,7 @@ mod runs;
 pub mod view;
 
 use super::copy::Copy;
-use super::grant::Holder;
+use super::grant::{Holder, Use};
 use super::shared::Shared;
 use super::toll::{Gate, Member};
 use super::work::{ObjectSummary, Report};
@@ -30,6 +30,7 @@ use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -101,8 +102,18 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     /// The HTTP client of its network.
     pub http: Http,
-    /// Of settings and referenced files.
-    pub fingerprint: u64,
+    /// Hashes of the files that the settings name, by key.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Parts {
+    fn current(&self) -> Use {
+        Use {
+            provider: Arc::clone(&self.provider),
+            http: self.http.clone(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
 }
 
 /// What others may do with a connection.
@@ -155,6 +166,8 @@ pub struct Actor {
     provider: Arc<dyn Provider>,
     holder: Arc<Holder>,
     copy: Copy,
+    /// Hashes of the files that its settings name.
+    files: BTreeMap<String, String>,
     gate: Option<Arc<Gate>>,
     state: Connection,
     version: u64,
@@ -172,6 +185,8 @@ pub struct Actor {
     last_status: Option<ConnectionStatus>,
     modified: Time,
     modified_by: String,
+    /// Who asked for what is being done, for the audit log.
+    caller: Option<Caller>,
     /// When rows were last erased.
     erased: Option<Time>,
     /// Why the next run starts, for its log.
@@ -199,9 +214,7 @@ impl Actor {
         let holder = Arc::new(Holder::new(
             id,
             name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
+            parts.current(),
             store.clone(),
             Arc::clone(&shared.vault),
             shared.env,
@@ -217,6 +230,7 @@ impl Actor {
             settings: parts.settings,
             provider: parts.provider,
             holder,
+            files: parts.files,
             gate: None,
             state,
             version,
@@ -233,6 +247,7 @@ impl Actor {
             last_status: None,
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
+            caller: None,
             erased: None,
             cause: "schedule",
             mailbox,
@@ -288,8 +303,7 @@ impl Actor {
             own_share: q.own_share,
             limit: q.limit,
         };
-        let admins =
-            if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
+        let admins = if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
         let member = Member { name: self.name.to_string(), settings, admins };
         gate.join(&self.id, member, self.provider.spec().daily_limit);
         if self.gate.replace(Arc::clone(&gate)).is_none()
@@ -317,7 +331,10 @@ impl Actor {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
-            _ => None,
+            connection::Grant::Good { .. }
+            | connection::Grant::Suspect { .. }
+            | connection::Grant::Dead { .. }
+            | connection::Grant::Unconfirmed { .. } => None,
         };
         Ok(super::testing::Subject {
             name: self.name.to_string(),
@@ -353,7 +370,7 @@ impl Actor {
                     None => return,
                 },
                 () = tokio::time::sleep_until(wake.into()) => {
-                    self.wake().await;
+                    self.wake();
                     woken = self.shared.env.instant();
                 }
             }
@@ -386,7 +403,7 @@ impl Actor {
         })
     }
 
-    async fn wake(&mut self) {
+    fn wake(&mut self) {
         let now = self.shared.env.now();
         self.store_retry = None;
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
@@ -406,8 +423,8 @@ impl Actor {
             Message::Event(event) => self.take(&[event], Change::default()),
             Message::Due(due) => self.due(due),
             Message::Quota(change) => self.quota(change),
-            Message::Configure(parts) => self.configure(*parts).await,
-            Message::RunOver(id, report) => self.run_over(&id, *report).await,
+            Message::Configure(parts) => self.configure(*parts),
+            Message::RunOver(id, report) => self.run_over(&id, *report),
             Message::Probed(result) => {
                 self.probing = false;
                 self.probe_at = None;
@@ -439,7 +456,7 @@ impl Actor {
             Message::Callback(by, redirected, answer) => self.callback(by, redirected, answer),
             Message::Password(by, password, answer) => self.password(by, password, answer),
             Message::Confirm(by, answer) => self.confirm(&by, answer).await,
-            Message::Reject(by, answer) => self.reject(&by, answer).await,
+            Message::Reject(by, answer) => self.reject(&by, answer),
             Message::SetSecret(by, key, value, answer) => {
                 let _ = answer.send(self.set_secret(&by, &key, &value).await);
             }
@@ -448,18 +465,9 @@ impl Actor {
     }
 
     /// New settings. A run under way goes on with the old ones unless they matter to it.
-    async fn configure(&mut self, parts: Parts) {
+    fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder = Arc::new(Holder::new(
-            &self.id,
-            self.name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
-            self.shared.store.clone(),
-            Arc::clone(&self.shared.vault),
-            self.shared.env,
-        ));
+        self.holder.change(parts.current());
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -473,7 +481,14 @@ impl Actor {
             || old.keys != self.settings.keys
             || old.provider != self.settings.provider
             || old.network != self.settings.network
-            || old.secrets != self.settings.secrets;
+            || old.secrets != self.settings.secrets
+            || self.files != parts.files;
+        self.files = parts.files;
+        if old.keys != self.settings.keys || old.network != self.settings.network {
+            // The session was made at another place.
+            let holder = Arc::clone(&self.holder);
+            tokio::spawn(async move { holder.drop_session().await });
+        }
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }
@@ -484,10 +499,13 @@ impl Actor {
         let mut events = vec![Event::Configured { enabled }];
         if needs_new_run && enabled {
             self.wish(|w| w.describe = true);
-            events.push(Event::Due);
+            events.push(Event::SettingsChanged);
         }
         self.cause = "reload";
         self.take(&events, Change::default());
+        if needs_new_run && enabled {
+            self.try_credential();
+        }
     }
 }
 

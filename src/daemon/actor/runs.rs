@@ -94,10 +94,8 @@ impl Actor {
                 return;
             }
         };
-        let domain = self.gate.as_ref().map_or_else(
-            || self.no_domain(),
-            |gate| gate.domain().clone(),
-        );
+        let domain =
+            self.gate.as_ref().map_or_else(|| self.no_domain(), |gate| gate.domain().clone());
         let (events, name, run) =
             (self.shared.events.clone(), self.name.to_string(), run_id.clone());
         let (own, clock, pulse) = (self.own.clone(), self.shared.env, Mutex::new(now));
@@ -218,7 +216,7 @@ impl Actor {
     pub(super) async fn end_run(&mut self) {
         while self.running.is_some() {
             match self.mailbox.recv().await {
-                Some(Message::RunOver(id, report)) => self.run_over(&id, *report).await,
+                Some(Message::RunOver(id, report)) => self.run_over(&id, *report),
                 Some(_) => {} // whoever waits for an answer sees that we are gone
                 None => return,
             }
@@ -234,7 +232,7 @@ impl Actor {
         }
     }
 
-    pub(super) async fn run_over(&mut self, id: &str, report: Report) {
+    pub(super) fn run_over(&mut self, id: &str, report: Report) {
         let Some(run) = self.running.take_if(|r| r.id == id) else { return };
         let now = self.shared.env.now();
         let mut extra = Extra::default();
@@ -277,7 +275,11 @@ impl Actor {
             End::Stopped(why) => {
                 let why = match why {
                     StopWhy::Quota => StopWhy::Quota,
-                    _ => run.why.unwrap_or(why),
+                    StopWhy::Pause
+                    | StopWhy::Configuration
+                    | StopWhy::Authorization
+                    | StopWhy::Host
+                    | StopWhy::Shutdown => run.why.unwrap_or(why),
                 };
                 (RunResult::Stopped(why), format!("stopped: {}", word(why)), String::new())
             }
@@ -510,12 +512,7 @@ impl Actor {
         })
         .map_err(|e| refused("syncing", &e))?;
         self.cause = "command";
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "sync")],
-            ..Change::default()
-        };
-        self.apply(&[asked], Extra { change, ..Extra::default() })
-            .map_err(|e| refused("syncing", &e))?;
+        self.apply_for(by, &[asked], Extra::default()).map_err(|e| refused("syncing", &e))?;
         let run = self.running.as_ref();
         Ok(RunLine {
             id: run.map(|r| r.id.clone()).unwrap_or_default(),

@@ -48,16 +48,29 @@ fn held_only_named_calls_go_and_each_is_shown_by_name() {
     let refused = daemon.api("POST", "/v1/connections/b/sync", Some(&json!({})));
     assert_eq!(refused.status, 409, "{}", refused.text);
     assert_eq!(refused.json["code"], "quota-held");
-    assert!(refused.json["hint"].as_str().is_some_and(|h| h.contains("--despite-quota")), "{}", refused.text);
+    assert!(
+        refused.json["hint"].as_str().is_some_and(|h| h.contains("--despite-quota")),
+        "{}",
+        refused.text
+    );
     assert_eq!(last(&sandbox), before);
 
     // Explicitly it goes, is counted, and shown by name.
     let wish = json!({ "despite_quota": true });
+    let before_it = (
+        daemon.detail("b")["runs"][0]["id"].clone(),
+        daemon.detail("b")["runs"][0]["repeated"].clone(),
+    );
     daemon.api("POST", "/v1/connections/b/sync", Some(&wish)).ok();
     eventually_or(Duration::from_secs(60), "a run despite the quota", || {
         let run = daemon.detail("b")["runs"][0].clone();
         let now = daemon.status("b");
-        if run["outcome"] == "done" && now["reason"] == "quota" && last(&sandbox) > before { Ok(()) } else { Err(format!("{run:#} {now:#}")) }
+        let fresh = (run["id"].clone(), run["repeated"].clone()) != before_it;
+        if fresh && run["outcome"] == "done" && now["reason"] == "quota" {
+            Ok(())
+        } else {
+            Err(format!("{run:#} {now:#}"))
+        }
     });
     let despite = meter(&daemon)["exempt"]["despite-quota"].as_u64().unwrap_or(0);
     let made: u64 = calls(&sandbox, before).iter().filter_map(|c| c["cost"].as_u64()).sum();
@@ -147,7 +160,9 @@ fn calls_of_before_a_kill_count_until_an_answer_tells() {
     daemon.api("POST", "/v1/connections/a/test", None).ok();
     eventually_or(Duration::from_secs(60), "both have loaded", || {
         let words = [daemon.status("a"), daemon.status("b")];
-        if words.iter().all(|s| s["reason"] == "idle") { return Ok(()) }
+        if words.iter().all(|s| s["reason"] == "idle") {
+            return Ok(());
+        }
         for name in ["a", "b"] {
             let _ = daemon.api("POST", &format!("/v1/connections/{name}/sync"), Some(&json!({})));
         }
@@ -160,7 +175,10 @@ fn calls_of_before_a_kill_count_until_an_answer_tells() {
 
 #[test]
 fn a_hold_ends_by_the_probe_of_every_quarter_of_an_hour() {
-    let library = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
+    let library = [
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    ];
     let found = library.into_iter().find(|p| Path::new(p).exists());
     let name = "a_hold_ends_by_the_probe_of_every_quarter_of_an_hour";
     if crate::support::skip(name, found.is_none(), "needs the package libfaketime") {
@@ -190,7 +208,11 @@ fn a_hold_ends_by_the_probe_of_every_quarter_of_an_hour() {
         eventually_or(Duration::from_secs(60), "the resume probe", || {
             let (now, _) = (meter(&daemon), daemon.status("a"));
             let seen = now["exempt"]["resume-probe"].as_u64();
-            if seen >= Some(n) && last(&sandbox) > before { Ok(seen) } else { Err(format!("{now:#}")) }
+            if seen >= Some(n) && last(&sandbox) > before {
+                Ok(seen)
+            } else {
+                Err(format!("{now:#}"))
+            }
         })
     };
     assert_eq!(probes(1), Some(1));

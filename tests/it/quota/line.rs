@@ -38,7 +38,8 @@ fn no_scheduled_call_starts_at_or_above_the_line() {
     let test = "no_scheduled_call_starts_at_or_above_the_line";
     let postfix = (!postfix::missing(test)).then(Postfix::start);
     let head = postfix.as_ref().map_or(NOBODY.to_owned(), |p| notify(p.plain));
-    let rates: &[u64] = if full() { &[0, 5, 20, 50, 100, 150, 0, 20, 50, 100] } else { &[0, 20, 60] };
+    let rates: &[u64] =
+        if full() { &[0, 5, 20, 50, 100, 150, 0, 20, 50, 100] } else { &[0, 20, 60] };
     let sandbox = sandbox(if full() { "Account=60000" } else { "Account=15000" });
     sandbox.ctl(&["quota", &format!("used={}", LINE - 600)]);
     let daemon = eight(&sandbox, &head);
@@ -59,14 +60,30 @@ fn no_scheduled_call_starts_at_or_above_the_line() {
             .into_iter()
             .filter(|c| round == 0 || c["seq"].as_u64().unwrap_or(0) > tested)
             .collect();
-        assert!(bad.is_empty(), "round {round}, others {rate}/s: {} of {} calls started at or above {LINE}: {bad:#?}", bad.len(), made.len());
-        let near = made.iter().filter(|c| c["usage_seen_before"]["used"].as_u64() >= Some(LINE - 50)).count();
+        assert!(
+            bad.is_empty(),
+            "round {round}, others {rate}/s: {} of {} calls started at or above {LINE}: {bad:#?}",
+            bad.len(),
+            made.len()
+        );
+        let near = made
+            .iter()
+            .filter(|c| c["usage_seen_before"]["used"].as_u64() >= Some(LINE - 50))
+            .count();
         let open = made.iter().filter_map(|c| c["open_before"].as_u64()).max();
-        eprintln!("round {round}, others {rate}/s: {} calls, at most {open:?} open before, {near} in the last 50 before the line, end at {}", made.len(), meter(&daemon)["used"]);
+        eprintln!(
+            "round {round}, others {rate}/s: {} calls, at most {open:?} open before, {near} in the last 50 before the line, end at {}",
+            made.len(),
+            meter(&daemon)["used"]
+        );
         assert!(made.len() > 20, "the line was reached by own calls, too: {}", made.len());
         allowed += made.len();
         for name in EIGHT {
-            assert_eq!(holds(&daemon, name), (round + 1, round), "{name}: one notice for each hold");
+            assert_eq!(
+                holds(&daemon, name),
+                (round + 1, round),
+                "{name}: one notice for each hold"
+            );
         }
         if let Some(postfix) = &postfix {
             told(postfix, round + 1, round);
@@ -84,7 +101,11 @@ fn told(postfix: &Postfix, pauses: usize, resumes: usize) {
         let count = |word: &str| mails.iter().filter(|m| m.subject().contains(word)).count();
         let subjects: Vec<String> = mails.iter().map(|m| m.subject().to_owned()).collect();
         let found = (count(" is held: "), count(" syncs again: "));
-        if found.0 >= pauses && found.1 >= resumes { Ok(found) } else { Err(format!("{found:?} of {subjects:#?}")) }
+        if found.0 >= pauses && found.1 >= resumes {
+            Ok(found)
+        } else {
+            Err(format!("{found:?} of {subjects:#?}"))
+        }
     });
     let mails = postfix.mails_to("ada@example.test");
     let subjects: Vec<&str> = mails.iter().map(crate::support::mail::Mail::subject).collect();

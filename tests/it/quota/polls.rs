@@ -18,10 +18,8 @@ fn a_poll_of_twenty_objects_without_change_costs_four_calls() {
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let sandbox = Sandbox::start(&args);
-    let daemon = Daemon::start(&format!(
-        "{NOBODY}{}",
-        connections(&["sf"], &sandbox, "every 3s", &objects)
-    ));
+    let daemon =
+        Daemon::start(&format!("{NOBODY}{}", connections(&["sf"], &sandbox, "every 3s", &objects)));
     join(&daemon, "sf", &sandbox);
     // Polls that change nothing add up in one line of the log.
     let quiet = |at_least: u64| -> Value {

@@ -46,7 +46,11 @@ fn a_load_goes_on_through_two_hundred_reloads_without_one_more_call() {
             assert_eq!(done["untouched"], 1, "{done:#}");
             assert_eq!(done["changed"]["other"][0], "schedule", "{done:#}");
         }
-        assert_eq!(daemon.status("sf")["reason"], "loading", "the reloads took longer than the load");
+        assert_eq!(
+            daemon.status("sf")["reason"],
+            "loading",
+            "the reloads took longer than the load"
+        );
     });
     assert_eq!(reloaded, alone);
 }
