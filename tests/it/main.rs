@@ -22,12 +22,11 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
-<<<<<<< HEAD
-mod manual;
-=======
 mod folders;
 mod host;
 mod hostile;
+mod manual;
+mod quota;
+mod reload;
 mod stop;
->>>>>>> t-host
 mod story;
