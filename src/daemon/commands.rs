@@ -273,6 +273,8 @@ impl Desk {
             let (done, stopped) = tokio::sync::oneshot::channel();
             handle.send(Message::Shutdown(done));
             let _ = stopped.await;
+            // It joins again under its new name; until then it speaks for nobody.
+            shared.meters.all().iter().for_each(|gate| gate.leave(&handle.id));
         }
         shared.store.rename(old, new).map_err(|e| {
             if matches!(e, StoreError::UnknownConnection(_)) {

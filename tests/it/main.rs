@@ -26,5 +26,7 @@ mod folders;
 mod host;
 mod hostile;
 mod manual;
+mod quota;
+mod reload;
 mod stop;
 mod story;

@@ -14,7 +14,7 @@ pub mod view;
 use super::copy::Copy;
 use super::grant::{Holder, Use};
 use super::shared::Shared;
-use super::toll::Gate;
+use super::toll::{Gate, Member};
 use super::work::{ObjectSummary, Report};
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
@@ -25,11 +25,12 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -101,8 +102,8 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     /// The HTTP client of its network.
     pub http: Http,
-    /// Of settings and referenced files.
-    pub fingerprint: u64,
+    /// Hashes of the files that the settings name, by key.
+    pub files: BTreeMap<String, String>,
 }
 
 impl Parts {
@@ -165,6 +166,8 @@ pub struct Actor {
     provider: Arc<dyn Provider>,
     holder: Arc<Holder>,
     copy: Copy,
+    /// Hashes of the files that its settings name.
+    files: BTreeMap<String, String>,
     gate: Option<Arc<Gate>>,
     state: Connection,
     version: u64,
@@ -227,6 +230,7 @@ impl Actor {
             settings: parts.settings,
             provider: parts.provider,
             holder,
+            files: parts.files,
             gate: None,
             state,
             version,
@@ -278,6 +282,11 @@ impl Actor {
         Rules::new(rotates, interval, self.settings.alarm_after, schedule::seed(self.name.as_str()))
     }
 
+    /// Where calls count while the org is not known.
+    fn no_domain(&self) -> QuotaDomain {
+        QuotaDomain(format!("unknown:{}", self.id))
+    }
+
     /// Joins the quota domain of the org.
     fn join(&mut self, identity: &Identity) -> Result<(), StoreError> {
         let domain = self.provider.domain(identity);
@@ -294,8 +303,15 @@ impl Actor {
             own_share: q.own_share,
             limit: q.limit,
         };
-        gate.join(&self.id, settings, self.provider.spec().daily_limit);
-        self.gate = Some(gate);
+        let admins = if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
+        let member = Member { name: self.name.to_string(), settings, admins };
+        gate.join(&self.id, member, self.provider.spec().daily_limit);
+        if self.gate.replace(Arc::clone(&gate)).is_none()
+            && let Some(before) = self.shared.meters.in_use(&self.no_domain())
+        {
+            // The calls of a first authorization came before anybody knew the domain.
+            gate.take_over(&before);
+        }
         Ok(())
     }
 
@@ -306,7 +322,7 @@ impl Actor {
             None => self
                 .shared
                 .meters
-                .gate(&crmsync_core::domain::QuotaDomain(format!("unknown:{}", self.id)))
+                .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
         // A rotating credential that was refused must not be shown again: it could end its family.
@@ -465,7 +481,9 @@ impl Actor {
             || old.keys != self.settings.keys
             || old.provider != self.settings.provider
             || old.network != self.settings.network
-            || old.secrets != self.settings.secrets;
+            || old.secrets != self.settings.secrets
+            || self.files != parts.files;
+        self.files = parts.files;
         if old.keys != self.settings.keys || old.network != self.settings.network {
             // The session was made at another place.
             let holder = Arc::clone(&self.holder);
@@ -481,10 +499,13 @@ impl Actor {
         let mut events = vec![Event::Configured { enabled }];
         if needs_new_run && enabled {
             self.wish(|w| w.describe = true);
-            events.push(Event::Due);
+            events.push(Event::SettingsChanged);
         }
         self.cause = "reload";
         self.take(&events, Change::default());
+        if needs_new_run && enabled {
+            self.try_credential();
+        }
     }
 }
 

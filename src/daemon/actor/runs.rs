@@ -13,7 +13,7 @@ use crate::provider::{Ctx, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
-use crmsync_core::domain::{Concern, CredentialKind, Fault, QuotaDomain, Time};
+use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
 use crmsync_core::quota::{self, Exempt};
 use crmsync_core::{schedule, sync};
 use jiff::SignedDuration;
@@ -96,10 +96,8 @@ impl Actor {
                 return;
             }
         };
-        let domain = self.gate.as_ref().map_or_else(
-            || QuotaDomain(format!("unknown:{}", self.id)),
-            |gate| gate.domain().clone(),
-        );
+        let domain =
+            self.gate.as_ref().map_or_else(|| self.no_domain(), |gate| gate.domain().clone());
         let (events, name, run) =
             (self.shared.events.clone(), self.name.to_string(), run_id.clone());
         let (own, clock, pulse) = (self.own.clone(), self.shared.env, Mutex::new(now));
@@ -200,7 +198,7 @@ impl Actor {
     ) -> Result<Arc<dyn Toll>, crate::store::StoreError> {
         let gate = match &self.gate {
             Some(gate) => Arc::clone(gate),
-            None => self.shared.meters.gate(&QuotaDomain(format!("unknown:{}", self.id)))?,
+            None => self.shared.meters.gate(&self.no_domain())?,
         };
         Ok(Arc::new(match exempt {
             Some(why) => Purpose::exempt(gate, why),
