@@ -9,6 +9,7 @@ mod effects;
 mod grants;
 mod letters;
 mod runs;
+mod subject;
 pub mod view;
 
 use super::copy::Copy;
@@ -313,36 +314,6 @@ impl Actor {
             gate.take_over(&before);
         }
         Ok(())
-    }
-
-    /// What `test` and `fields` ask the source with.
-    fn subject(&self) -> Result<super::testing::Subject, Refusal> {
-        let gate = match &self.gate {
-            Some(gate) => Arc::clone(gate),
-            None => self
-                .shared
-                .meters
-                .gate(&self.no_domain())
-                .map_err(|e| effects::refused("asking the source", &e))?,
-        };
-        // A rotating credential that was refused must not be shown again: it could end its family.
-        let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
-                Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
-            }
-            connection::Grant::Never => Some("never authorized".to_owned()),
-            connection::Grant::Good { .. }
-            | connection::Grant::Suspect { .. }
-            | connection::Grant::Dead { .. }
-            | connection::Grant::Unconfirmed { .. } => None,
-        };
-        Ok(super::testing::Subject {
-            name: self.name.to_string(),
-            holder: Arc::clone(&self.holder),
-            settings: Arc::clone(&self.settings),
-            gate,
-            spent,
-        })
     }
 
     async fn live(mut self) {
