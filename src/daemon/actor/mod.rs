@@ -321,6 +321,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -423,15 +424,16 @@ impl Actor {
     /// New settings. A run under way goes on with the old ones unless they matter to it.
     async fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder = Arc::new(Holder::new(
-            &self.id,
-            self.name.as_str(),
+        let other_session = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder = Arc::new(self.holder.successor(
             Arc::clone(&parts.provider),
             parts.http,
             Arc::clone(&parts.settings),
-            self.shared.store.clone(),
-            Arc::clone(&self.shared.vault),
-            self.shared.env,
+            other_session,
         ));
         self.provider = parts.provider;
         self.settings = parts.settings;
