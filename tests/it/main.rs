@@ -21,4 +21,5 @@
 mod support;
 
 mod bench_selftest;
+mod refresh;
 mod story;

@@ -11,7 +11,9 @@
 
 pub mod browser;
 pub mod certs;
+pub mod chance;
 pub mod daemon;
+pub mod gate;
 pub mod http;
 pub mod mail;
 pub mod oidc;
