@@ -27,6 +27,7 @@ mod host;
 mod hostile;
 mod manual;
 mod quota;
+mod refresh;
 mod reload;
 mod stop;
 mod story;

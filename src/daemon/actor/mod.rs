@@ -359,6 +359,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -467,7 +468,12 @@ impl Actor {
     /// New settings. A run under way goes on with the old ones unless they matter to it.
     fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder.change(parts.current());
+        let fresh = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -484,11 +490,6 @@ impl Actor {
             || old.secrets != self.settings.secrets
             || self.files != parts.files;
         self.files = parts.files;
-        if old.keys != self.settings.keys || old.network != self.settings.network {
-            // The session was made at another place.
-            let holder = Arc::clone(&self.holder);
-            tokio::spawn(async move { holder.drop_session().await });
-        }
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }

@@ -229,6 +229,8 @@ impl Actor {
         self.take(&[Event::Shutdown], Change::default());
         self.cancel_run(StopWhy::Shutdown);
         self.end_run().await;
+        // Others than the run may have asked: `test`, a probe.
+        self.holder.close().await;
         if let Err(error) = self.copy.close().await {
             tracing::warn!(connection = %self.name, %error, "closing the replica");
         }
