@@ -21,4 +21,6 @@
 mod support;
 
 mod bench_selftest;
+mod recorded;
 mod story;
+mod tryton;
