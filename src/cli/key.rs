@@ -20,7 +20,7 @@ pub(super) fn render(key: &KeyStatus, _: &View) -> String {
     let id = if key.id.is_empty() { "none".to_owned() } else { line(&key.id) };
     let mut out = format!("key {id}, from: {}\n", line(&key.source));
     let _ = writeln!(out, "  place   {}", line(&key.path));
-    let _ = writeln!(out, "  seals   secrets of {} connections", key.sealed);
+    let _ = writeln!(out, "  seals   {} secrets", key.sealed);
     if !key.warning.is_empty() {
         let _ = writeln!(out, "  warning {}", line(&key.warning));
     }

@@ -27,7 +27,7 @@ impl Run {
     pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
         let (wishes, version) = self.wishes()?;
         let pin = self.work.holder.identity()?;
-        let checked = self.work.holder.check_identity(self.work.toll.as_ref()).await?;
+        let checked = self.work.holder.check_identity(self.toll.as_ref()).await?;
         self.clock.tell(checked.server_time);
         let sight = wishes.sight || checked.sight_changed;
         let org = checked.identity.or(pin).map(|i| i.org_id).ok_or_else(|| {
