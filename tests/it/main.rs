@@ -21,6 +21,7 @@
 mod support;
 
 mod bench_selftest;
+mod demo;
 mod recorded;
 mod story;
 mod tryton;

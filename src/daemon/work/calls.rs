@@ -168,7 +168,10 @@ impl Run {
                     replica.write(&[rows, Change::State { object, state: &state }])
                 })
                 .await?;
-            self.count(&applied[..applied.len().min(1)], slot == Slot::Sweep);
+            // Without the state that went along; keys that a sweep notes are no news either.
+            if slot != Slot::Sweep {
+                self.count(&applied[..applied.len().min(1)], true);
+            }
             let total = self.rows.entry(task.object.clone()).or_default();
             if slot != Slot::Sweep {
                 *total += rows;
@@ -184,9 +187,10 @@ impl Run {
         Ok(())
     }
 
-    fn count(&mut self, applied: &[Applied], keys_only: bool) {
+    /// Counts rows of the data: whether a run changed anything is decided by them.
+    fn count(&mut self, applied: &[Applied], read: bool) {
         for a in applied {
-            if !keys_only {
+            if read {
                 self.account.read += a.rows;
             }
             self.account.changed += a.changed;
@@ -286,7 +290,8 @@ impl Run {
                 replica.write(&changes)
             })
             .await?;
-        self.count(&applied, true);
+        // The last one is the state: it moves with the clock, in runs without any news too.
+        self.count(&applied[..applied.len().saturating_sub(1)], false);
         if let Some((hide, _)) = ending {
             let held: u64 = applied.iter().map(|a| a.held).sum();
             let missing: u64 = applied.iter().map(|a| a.missing).sum();
