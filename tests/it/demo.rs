@@ -74,7 +74,10 @@ fn the_demo_tells_the_whole_story_and_leaves_nothing_running() {
     let mut rest = output.out.as_str();
     for marker in STORY {
         let Some(at) = rest.find(marker) else {
-            panic!("`{marker}` does not come (any more) in:\n{rest}\n---- all of it:\n{}", output.out);
+            panic!(
+                "`{marker}` does not come (any more) in:\n{rest}\n---- all of it:\n{}",
+                output.out
+            );
         };
         rest = &rest[at + marker.len()..];
     }
