@@ -24,12 +24,24 @@ pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> 
     let mut events = ctx.client.events().await?;
     let begun = ctx.client.post::<RunLine>(&url, &request).await?.value;
     let mut shown = Shown::new(&begun);
+    let mut waiting = begun.outcome == "waiting";
     let ended = loop {
         match events.next().await? {
             Some(Event::Progress { run, object, rows, expected, calls, .. }) if run == begun.id => {
                 shown.progress(&object, rows, expected, calls);
             }
             Some(Event::RunEnded(ended)) if ended.id == begun.id => break ended,
+            Some(Event::RunStarted { run, .. }) if run == begun.id => waiting = false,
+            // The run before ended in a way that lets none follow.
+            Some(Event::Status(now))
+                if waiting && now.name == begun.connection && now.status != "Active" =>
+            {
+                let message = format!(
+                    "following the next run of {}: it did not begin: {}: {}",
+                    now.name, now.status, now.reason
+                );
+                return Err(CliError::here(message, now.hint));
+            }
             // Too slow, or the next run is on already: the log tells how ours ended.
             Some(Event::Missed { .. }) => {
                 if let Some(ended) = look(ctx, &begun.id).await? {

@@ -52,7 +52,6 @@ const STORY: &[&str] = &[
     "authorized as ada@example.com",
     "It catches up",
     "crmsync sync acme --full --follow",
-    "3 deleted",
     "Subject: [crmsync] acme is in order again",
     "What ended it: reauthorized by",
     "Account: 6993 records here and there",
