@@ -23,5 +23,6 @@ mod support;
 mod bench_selftest;
 mod demo;
 mod recorded;
+mod runs;
 mod story;
 mod tryton;
