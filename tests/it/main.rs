@@ -30,4 +30,8 @@ mod quota;
 mod refresh;
 mod reload;
 mod stop;
+mod demo;
+mod recorded;
+mod runs;
 mod story;
+mod tryton;

@@ -177,6 +177,8 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
     /// When a failed store is tried again; none once it has taken something.
@@ -240,6 +242,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             store_retry: None,
