@@ -266,8 +266,29 @@ impl Holder {
             return Err(self.never(CLIENT_SECRET));
         }
         match auth::client_credentials(&self.http, self.provider.as_ref(), &app).await {
-            Ok(granted) => Ok(granted.session),
+            Ok(granted) => {
+                self.same_org(&self.facts()?.0, granted.org)?;
+                Ok(granted.session)
+            }
             Err(e) => Err(e.fault().clone().into()),
+        }
+    }
+
+    /// A token answer of another org than the pinned one is refused before it is used: the same
+    /// log-in can lead elsewhere from one day to the next (a sandbox that was refreshed).
+    fn same_org(&self, facts: &GrantFacts, found: Option<String>) -> Result<(), Fault> {
+        let (Some(pinned), Some(org_id)) = (&facts.identity, found) else { return Ok(()) };
+        let found = Identity { org_id, ..pinned.clone() };
+        let org = self.settings().org_id.clone();
+        match reauth::judge(Some(pinned), org.as_deref(), &found, false) {
+            verdict @ Verdict::OtherOrg { .. } => Err(Fault::NeedsAuthorization {
+                text: format!("{} now leads to org {}", found.username, found.org_id),
+                reason: verdict.reason().unwrap_or(Reason::GrantRevoked),
+            }),
+            Verdict::Same
+            | Verdict::FirstTime
+            | Verdict::ChangedAsAsked { .. }
+            | Verdict::OtherAccount { .. } => Ok(()),
         }
     }
 
@@ -305,6 +326,11 @@ impl Holder {
                         slot.unsaved = None;
                     }
                     None => self.save_used(facts.rotates.is_none())?,
+                }
+                // The token is kept, but nothing of another org is read with it.
+                if let Err(fault) = self.same_org(&facts, answer.org) {
+                    slot.session = None;
+                    return Err(fault.into());
                 }
                 Ok(answer.session)
             }
@@ -364,18 +390,20 @@ impl Holder {
         tokio::task::block_in_place(|| self.store.apply(change))
     }
 
-    /// Looks who answers, once a day, or at once where it was never looked.
-    pub async fn check_identity(&self, toll: &dyn Toll) -> Result<Checked, SessionOrHeld> {
+    /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks.
+    pub async fn check_identity(
+        &self,
+        toll: &dyn Toll,
+        now_again: bool,
+    ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let now = self.env.now();
-        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
+        let fresh = !now_again
+            && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });
         }
-        if self.provider.credential() == CredentialKind::Password {
-            self.drop_session().await;
-        }
-        let (found, server_time) = self.identify(toll).await?;
+        let (found, server_time) = self.identify_afresh(toll).await?;
         let pinned_org = self.settings().org_id.clone();
         let verdict = reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
         if let Some(reason) = verdict.reason() {
@@ -390,6 +418,33 @@ impl Holder {
         self.store.apply(Change { docs, ..Change::default() })?;
         debug_assert!(verdict == Verdict::Same || verdict == Verdict::FirstTime);
         Ok(Checked { identity: Some(found), sight_changed, server_time })
+    }
+
+    /// The next run looks again who answers, and what he may see.
+    pub fn forget_check(&self) -> Result<(), StoreError> {
+        let (mut facts, version) = self.facts()?;
+        facts.checked = None;
+        let docs = vec![self.facts_doc(&facts, version)];
+        self.store.apply(Change { docs, ..Change::default() })
+    }
+
+    /// Asks who answers, with a session made for it where one outlives its credential. The old one
+    /// is asked first: a log-in cannot tell a deactivated user from a wrong password, it can.
+    pub async fn identify_afresh(
+        &self,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
+        if self.provider.credential() == CredentialKind::Password {
+            let old = self.slot.lock().await.session.take();
+            if let Some(old) = old
+                && let Err(Failure::Fault(fault)) =
+                    self.provider.identify(Ctx { session: &old, toll }).await
+                && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
+            {
+                return Err(fault.into());
+            }
+        }
+        self.identify(toll).await
     }
 
     /// Asks who answers, with the session in use.

@@ -209,6 +209,11 @@ pub trait Provider: Send + Sync + 'static {
     /// `error`/`description` as far as it was OAuth's JSON.
     fn token_fault(&self, status: u16, error: &str, description: &str) -> Fault;
 
+    /// The org that a token answer's JSON says it is of, where it says so.
+    fn org_of(&self, _answer: &serde_json::Value) -> Option<String> {
+        None
+    }
+
     /// The session out of a token answer's JSON (address, token).
     fn session(&self, answer: &serde_json::Value) -> Result<Session, Fault>;
 
