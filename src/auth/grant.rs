@@ -222,8 +222,7 @@ fn endpoints(provider: &dyn Provider) -> Result<OAuthEndpoints, GrantError> {
 
 /// Carries the crate's requests over our client, and keeps the answer.
 ///
-/// The crate's own reading of answers is passed over on purpose: it buffers them (`serde(flatten)`)
-/// in a way that fails on numbers while serde_json keeps their text, refuses answers without
+/// The crate's own reading of answers is passed over on purpose: it refuses answers without
 /// `token_type`, drops the provider's further fields, and puts whole bodies into its errors.
 struct Wire<'a> {
     http: &'a Http,

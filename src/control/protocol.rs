@@ -627,7 +627,7 @@ pub struct KeyStatus {
     pub id: String,
     /// Where it lies.
     pub path: String,
-    /// How many connections have sealed secrets.
+    /// How many secrets are sealed with it.
     pub sealed: u64,
     /// What is weak about it; may be empty.
     pub warning: String,

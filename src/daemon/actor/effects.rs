@@ -104,7 +104,10 @@ impl Actor {
                 }
                 Effect::Clear(concern) => notices.clear(&concern, now),
                 Effect::WithdrawAll => notices.withdraw_all(now),
-                Effect::Audit { by, text } => change.audit.push(self.audit_line(None, &by, &text)),
+                Effect::Audit { by, text } => {
+                    let uid = self.caller.as_ref().filter(|c| c.user == by).map(|c| c.uid);
+                    change.audit.push(self.audit_line(uid, &by, &text));
+                }
                 other => todo.push(other),
             }
         }
@@ -201,7 +204,7 @@ impl Actor {
         }
     }
 
-    /// A command that is one event: stored with its audit line, answered with the status.
+    /// A command that is one event, which writes its own audit line; answered with the status.
     pub(super) fn command(
         &mut self,
         by: &Caller,
@@ -209,11 +212,7 @@ impl Actor {
         event: Event,
         answer: Answer<ConnectionStatus>,
     ) {
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, what)],
-            ..Change::default()
-        };
-        let done = self.apply(&[event], Extra { change, ..Extra::default() });
+        let done = self.apply_for(by, &[event], Extra::default());
         let _ = answer.send(match done {
             Ok(()) => Ok(self.status()),
             Err(error) => {
@@ -221,6 +220,19 @@ impl Actor {
                 Err(refused(what, &error))
             }
         });
+    }
+
+    /// Takes events that somebody asked for: the audit lines they write get the asker's uid.
+    pub(super) fn apply_for(
+        &mut self,
+        by: &Caller,
+        events: &[Event],
+        extra: Extra,
+    ) -> Result<(), StoreError> {
+        self.caller = Some(by.clone());
+        let done = self.apply(events, extra);
+        self.caller = None;
+        done
     }
 
     /// Tells a changed status to listeners, journal and systemd.

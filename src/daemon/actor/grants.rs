@@ -438,7 +438,7 @@ impl Actor {
         self.holder.take_session(proof.session).await;
         self.cause = "reauthorization";
         let event = Event::Granted { by: by.user.clone() };
-        if let Err(error) = self.apply(&[event], Extra { change, ..Extra::default() }) {
+        if let Err(error) = self.apply_for(by, &[event], Extra { change, ..Extra::default() }) {
             self.holder.drop_session().await;
             self.not_stored(&error);
             return Err(refused(&what, &error));
@@ -489,7 +489,6 @@ impl Actor {
             ],
             secrets,
             refresh: vec![(self.id.clone(), None)],
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "authorized")],
             ..Change::default()
         }))
     }
@@ -539,7 +538,7 @@ impl Actor {
         self.holder.drop_session().await;
         self.cause = "reauthorization";
         let event = Event::Granted { by: by.user.clone() };
-        self.apply(&[event], Extra { change, ..Extra::default() })
+        self.apply_for(by, &[event], Extra { change, ..Extra::default() })
             .map_err(|e| refused(&what, &e))?;
         Ok(GrantReply::Authorized {
             account: identity.username,
@@ -560,14 +559,11 @@ impl Actor {
             .map_err(|e| Refusal::new(RefusalCode::Conflict, format!("{what}: {e}")))?;
         let vault = self.vault()?;
         let kept = vault.get(&self.id, CANDIDATE).map_err(|e| failed(&what, e))?;
-        let change = Change {
-            secrets: vec![vault.remove(&self.id, CANDIDATE)],
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "reauthorize reject")],
-            ..Change::default()
-        };
+        let change =
+            Change { secrets: vec![vault.remove(&self.id, CANDIDATE)], ..Change::default() };
         let event = Event::UnconfirmedRejected { by: by.user.clone() };
         let extra = Extra { change, request: Some(request.clone()), ..Extra::default() };
-        self.apply(&[event], extra).map_err(|e| refused(&what, &e))?;
+        self.apply_for(by, &[event], extra).map_err(|e| refused(&what, &e))?;
         if self.provider.credential() == CredentialKind::Code
             && let Some(token) = kept
         {
@@ -603,13 +599,8 @@ impl Actor {
     async fn try_disconnect(&mut self, by: &Caller) -> Result<ConnectionStatus, Refusal> {
         let what = format!("disconnecting {}", self.name);
         let vault = self.vault()?;
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "disconnect")],
-            ..Change::default()
-        };
         let event = Event::Disconnected { by: by.user.clone() };
-        self.apply(&[event], Extra { change, ..Extra::default() })
-            .map_err(|e| refused(&what, &e))?;
+        self.apply_for(by, &[event], Extra::default()).map_err(|e| refused(&what, &e))?;
         self.holder.drop_session().await;
         if self.provider.credential() == CredentialKind::Code
             && let Some(token) = vault.get(&self.id, REFRESH_TOKEN).map_err(|e| failed(&what, e))?

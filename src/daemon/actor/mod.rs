@@ -171,6 +171,10 @@ pub struct Actor {
     last_status: Option<ConnectionStatus>,
     modified: Time,
     modified_by: String,
+    /// Who asked for what is being done, for the audit log.
+    caller: Option<Caller>,
+    /// When rows were last erased.
+    erased: Option<Time>,
     /// Why the next run starts, for its log.
     cause: &'static str,
     mailbox: mpsc::UnboundedReceiver<Message>,
@@ -230,6 +234,8 @@ impl Actor {
             last_status: None,
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
+            caller: None,
+            erased: None,
             cause: "schedule",
             mailbox,
             own: own.clone(),
@@ -245,6 +251,7 @@ impl Actor {
         }
         actor.take(&events, Change::default());
         actor.schedule_first();
+        actor.look_at_quota();
         tokio::spawn(actor.live());
         Ok(Handle { id: id.to_owned(), mailbox: own })
     }
@@ -375,8 +382,12 @@ impl Actor {
             self.probe();
         }
         self.look_at_quota();
+        self.tend_grant();
+        let rings =
+            connection::next_wake(&self.state, now, &self.rules()).is_some_and(|at| at <= now);
         self.cause = "retry";
-        self.take(&[Event::Due], Change::default());
+        // Without a reason of the connection's own only letters are looked at.
+        self.take(if rings { &[Event::Due] } else { &[] }, Change::default());
     }
 
     async fn receive(&mut self, message: Message) {

@@ -6,17 +6,19 @@ use crate::control::protocol::{
     Caller, ConnectionStatus, Event as Told, PauseRequest, Refusal, RefusalCode, RunLine,
     SyncRequest,
 };
+use crate::daemon::env::Env;
 use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
 use crate::provider::{Ctx, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
-use crmsync_core::domain::{Concern, Fault, QuotaDomain, Time};
+use crmsync_core::domain::{Concern, CredentialKind, Fault, QuotaDomain, Time};
 use crmsync_core::quota::{self, Exempt};
 use crmsync_core::{schedule, sync};
 use jiff::SignedDuration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Clocks further apart raise a notice.
@@ -98,6 +100,7 @@ impl Actor {
         );
         let (events, name, run) =
             (self.shared.events.clone(), self.name.to_string(), run_id.clone());
+        let (own, clock, pulse) = (self.own.clone(), self.shared.env, Mutex::new(now));
         let work = Work {
             name: self.name.to_string(),
             id: self.id.clone(),
@@ -111,7 +114,9 @@ impl Actor {
             env: self.shared.env,
             stop: stop.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
+            erase_before: self.erase_before(now),
             progress: Box::new(move |p| {
+                alive(&own, &pulse, clock);
                 let _ = events.send(Told::Progress {
                     connection: name.clone(),
                     run: run.clone(),
@@ -145,6 +150,39 @@ impl Actor {
         self.shared
             .tell(Told::RunStarted { connection: self.name.to_string(), run: run_id.clone() });
         self.take(&[Event::RunStarted { id: run_id, phase }], Change::default());
+    }
+
+    /// Once a day, what was deleted longer ago than `erase_after` leaves the replica.
+    fn erase_before(&mut self, now: Time) -> Option<Time> {
+        let day = SignedDuration::from_hours(24);
+        if self.erased.is_some_and(|at| now.duration_since(at) < day) {
+            return None;
+        }
+        self.erased = Some(now);
+        now.checked_sub(self.settings.erase_after).ok()
+    }
+
+    /// What is due by the calendar while nothing else happens: an idle grant is kept alive (by one
+    /// refresh a week, for providers let it die unused), a former one is dropped after an hour.
+    pub(super) fn tend_grant(&mut self) {
+        let now = self.shared.env.now();
+        let Ok((facts, _)) = self.holder.facts() else { return };
+        let older = |at: Option<Time>, than| at.is_some_and(|at| now.duration_since(at) > than);
+        if older(facts.granted, SignedDuration::from_hours(1)) {
+            let mut extra = Extra::default();
+            self.holder_worked(&mut extra);
+            if !extra.change.secrets.is_empty()
+                && let Err(error) = self.apply(&[], extra)
+            {
+                self.not_stored(&error);
+            }
+        }
+        let idle = self.running.is_none() && !self.probing && !self.state.latched();
+        let code = self.provider.credential() == CredentialKind::Code;
+        let last = facts.used.max(facts.granted);
+        if idle && code && older(last, SignedDuration::from_hours(24 * 7)) {
+            self.probe();
+        }
     }
 
     /// Whether the copy is older than a few intervals.
@@ -472,12 +510,7 @@ impl Actor {
         })
         .map_err(|e| refused("syncing", &e))?;
         self.cause = "command";
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "sync")],
-            ..Change::default()
-        };
-        self.apply(&[asked], Extra { change, ..Extra::default() })
-            .map_err(|e| refused("syncing", &e))?;
+        self.apply_for(by, &[asked], Extra::default()).map_err(|e| refused("syncing", &e))?;
         let run = self.running.as_ref();
         Ok(RunLine {
             id: run.map(|r| r.id.clone()).unwrap_or_default(),
@@ -532,6 +565,16 @@ impl Actor {
         }
         self.cause = "command";
         self.command(by, "approve", Event::DeletesApproved { by: by.user.clone() }, answer);
+    }
+}
+
+/// A long load commits again and again: once a minute the connection hears that it lives.
+fn alive(own: &mpsc::UnboundedSender<Message>, pulse: &Mutex<Time>, clock: Env) {
+    let now = clock.now();
+    let mut last = pulse.lock().unwrap_or_else(PoisonError::into_inner);
+    if now.duration_since(*last) >= SignedDuration::from_secs(60) {
+        *last = now;
+        let _ = own.send(Message::Event(Event::Progress));
     }
 }
 

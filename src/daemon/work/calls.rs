@@ -11,6 +11,7 @@ use crmsync_core::sync::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
 impl Run {
@@ -100,7 +101,7 @@ impl Run {
         now: Time,
     ) -> Result<bool, Stop> {
         let provider = Arc::clone(&self.work.provider);
-        let toll = Arc::clone(&self.work.toll);
+        let toll = Arc::clone(&self.toll);
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
             // Two pages may wait while one is written.
@@ -111,17 +112,14 @@ impl Run {
             written?;
             match outcome {
                 Ok(outcome) => {
-                    self.account.calls += u64::from(call.cost);
                     self.clock.tell(outcome.server_time);
                     return self.finish(call, slots, outcome.steps, now).await;
                 }
                 Err(Failure::Held) => return Err(Stop::Quota),
                 Err(Failure::Fault(fault)) => {
-                    self.account.calls += u64::from(call.cost);
                     return Err(Stop::Fault(fault));
                 }
                 Err(Failure::SessionDead(text)) if attempt == 0 => {
-                    self.account.calls += u64::from(call.cost);
                     session = self.work.holder.renew(&session, &text).await?;
                 }
                 Err(Failure::SessionDead(text)) => {
@@ -176,7 +174,12 @@ impl Run {
                 *total += rows;
             }
             let (object, rows) = (task.object.clone(), *total);
-            (self.work.progress)(Progress { object, rows, calls: self.account.calls, loading });
+            (self.work.progress)(Progress {
+                object,
+                rows,
+                calls: self.toll.paid.load(Ordering::Relaxed),
+                loading,
+            });
         }
         Ok(())
     }

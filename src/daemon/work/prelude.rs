@@ -34,7 +34,7 @@ impl Run {
         // What is absent from a comparison of keys was deleted only if our sight is what it was.
         let compares =
             wishes.approve || !wishes.full.is_empty() || self.compares_soon(self.work.env.now());
-        let toll = Arc::clone(&self.work.toll);
+        let toll = Arc::clone(&self.toll);
         let checked = self.work.holder.check_identity(toll.as_ref(), compares).await?;
         self.clock.tell(checked.server_time);
         let sight = wishes.sight || checked.sight_changed;
