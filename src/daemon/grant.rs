@@ -7,6 +7,7 @@
 
 use super::env::{self, Env};
 use super::vault::VaultSlot;
+use super::work::Wishes;
 use crate::auth::{self, App, GrantError};
 use crate::provider::http::Http;
 use crate::provider::{Ctx, Failure, Provider, Session, Toll};
@@ -81,8 +82,6 @@ impl From<Fault> for SessionError {
 pub struct Checked {
     /// Who answers, as far as known.
     pub identity: Option<Identity>,
-    /// What the account may see has changed.
-    pub sight_changed: bool,
     /// The server's clock, if it was asked.
     pub server_time: Option<Time>,
 }
@@ -390,7 +389,8 @@ impl Holder {
         tokio::task::block_in_place(|| self.store.apply(change))
     }
 
-    /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks.
+    /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks. A
+    /// changed sight becomes a wish in the same transaction.
     pub async fn check_identity(
         &self,
         toll: &dyn Toll,
@@ -414,10 +414,19 @@ impl Holder {
         let (mut facts, version) = self.facts()?;
         facts.checked = Some(now);
         facts.identity = Some(found.clone());
-        let docs = vec![self.facts_doc(&facts, version)];
+        let mut docs = vec![self.facts_doc(&facts, version)];
+        if sight_changed {
+            let (version, mut wishes) = match self.store.doc("wishes", &self.id)? {
+                Some((v, text)) => (v, serde_json::from_str(&text).unwrap_or_default()),
+                None => (0, Wishes::default()),
+            };
+            wishes.sight = true;
+            let json = serde_json::to_string(&wishes).unwrap_or_default();
+            docs.push(Doc { kind: "wishes", key: self.id.clone(), version, json });
+        }
         self.store.apply(Change { docs, ..Change::default() })?;
         debug_assert!(verdict == Verdict::Same || verdict == Verdict::FirstTime);
-        Ok(Checked { identity: Some(found), sight_changed, server_time })
+        Ok(Checked { identity: Some(found), server_time })
     }
 
     /// The next run looks again who answers, and what he may see.

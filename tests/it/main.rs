@@ -21,4 +21,6 @@
 mod support;
 
 mod bench_selftest;
+mod identity;
+mod reasons;
 mod story;

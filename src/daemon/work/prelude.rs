@@ -25,7 +25,7 @@ struct Described {
 
 impl Run {
     pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
-        let (wishes, version) = self.wishes()?;
+        let (wishes, _) = self.wishes()?;
         let pin = self.work.holder.identity()?;
         if let Some(pin) = &pin {
             self.claim(&pin.org_id).await?;
@@ -37,7 +37,9 @@ impl Run {
         let toll = Arc::clone(&self.toll);
         let checked = self.work.holder.check_identity(toll.as_ref(), compares).await?;
         self.clock.tell(checked.server_time);
-        let sight = wishes.sight || checked.sight_changed;
+        // Read once more: a changed sight is a wish, so that it is not lost if this run is.
+        let (wishes, version) = self.wishes()?;
+        let sight = wishes.sight;
         let org = checked.identity.or(pin).map(|i| i.org_id).ok_or_else(|| {
             Stop::Fault(Fault::contract("the connection has a grant but no identity"))
         })?;
