@@ -101,7 +101,7 @@ fn another_account_waits_for_a_yes_or_a_no() {
         daemon.cli(&["reauthorize", what, id.as_str().expect("a request")])
     };
     let waiting = ask();
-    assert_eq!(waiting["outcome"], "awaiting-confirmation", "{waiting:#}");
+    assert_eq!(waiting["result"], "awaiting-confirmation", "{waiting:#}");
     assert_eq!((&waiting["expected"], &waiting["found"]), (&json!(sandbox.user), &json!(BOB)));
     assert_eq!(daemon.detail("sf")["account"], json!(sandbox.user));
     assert_eq!(daemon.detail("sf")["request"]["state"], "awaiting confirmation");
@@ -144,7 +144,7 @@ fn an_account_with_less_sight_hides_rows_and_deletes_none() {
 
     // bob sees four records in five. Named as wanted, he needs no second yes.
     let done = daemon.authorize_as("sf", BOB, &sandbox.password, true).ok();
-    assert_eq!(done["outcome"], "authorized", "{done:#}");
+    assert_eq!(done["result"], "authorized", "{done:#}");
     daemon.catch_up("sf");
     daemon.wait_reason("sf", "Active", "idle");
     let less = number(&daemon, hidden);

@@ -133,6 +133,7 @@ fn each_way_a_grant_dies_has_its_reason_and_one_mail() {
     let before = lab.sandbox("other-org").dump("Account").len();
 
     for case in CASES {
+        lab.sandbox(case.name).ctl(&["touch", "Account", "3"]);
         for words in case.break_it {
             lab.sandbox(case.name).ctl(words);
         }
@@ -175,7 +176,6 @@ fn each_way_a_grant_dies_has_its_reason_and_one_mail() {
         for words in case.mend_it {
             sandbox.ctl(words);
         }
-        sandbox.ctl(&["touch", "Account", "3"]);
         match case.cure {
             Cure::Test => {
                 let passed = lab.daemon.cli(&["test", case.name]);

@@ -100,11 +100,6 @@ impl Lab {
         self.daemon.api("POST", &path, Some(&json!({})));
     }
 
-    /// `crmsync test NAME`.
-    pub fn test(&self, name: &str) -> Value {
-        self.daemon.api("POST", &format!("/v1/connections/{name}/test"), None).ok()
-    }
-
     /// Waits for word and reason, and looks at hint and exit code.
     pub fn status_is(&self, name: &str, word: &str, reason: &str, hint: &str, auth: bool) -> Value {
         let status = self.daemon.wait_reason(name, word, reason);

@@ -12,7 +12,14 @@ use crate::support::{Scratch, certs, ports};
 const CASES: &[(&str, &[&str], &str)] = &[
     (
         "e500",
-        &["fail", "next=1000", "status=500", "code=UNKNOWN_EXCEPTION", "message=An error occurred"],
+        &[
+            "fail",
+            "path=/services/data",
+            "next=1000",
+            "status=500",
+            "code=UNKNOWN_EXCEPTION",
+            "message=An error occurred",
+        ],
         "UNKNOWN_EXCEPTION",
     ),
     ("e503", &["fail", "next=1000", "status=503", "body=no healthy upstream"], "503"),
@@ -21,13 +28,21 @@ const CASES: &[(&str, &[&str], &str)] = &[
     ("dropped", &["act-then", "drop", "path=/services/data", "times=1000"], ""),
     (
         "r429",
-        &["fail", "next=1000", "status=429", "retry_after=2", "body=Too many requests"],
+        &[
+            "fail",
+            "path=/services/data",
+            "next=1000",
+            "status=429",
+            "retry_after=2",
+            "body=Too many requests",
+        ],
         "429",
     ),
     (
         "long",
         &[
             "fail",
+            "path=/services/data",
             "next=1000",
             "status=403",
             "code=REQUEST_LIMIT_EXCEEDED",

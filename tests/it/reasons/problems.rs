@@ -26,6 +26,9 @@ fn each_problem_has_its_reason_and_one_mail() {
     }
     let lab = Lab::start("every 1h", NAMES, &[]);
     let ctl = |name: &str, words: &[&str]| lab.sandbox(name).ctl(words);
+    for (name, _) in NAMES {
+        ctl(name, &["touch", "Account", "2"]);
+    }
     ctl("address", &["ip-restricted", "on"]);
     ctl("suspended", &["org-inactive", "on"]);
     ctl("suspended", &["expire-tokens"]);
@@ -71,7 +74,7 @@ fn each_problem_has_its_reason_and_one_mail() {
     let retired = all["connections"].as_array().expect("a list").iter().find(|c| c["name"] == "retired");
     let retired = retired.unwrap_or_else(|| panic!("retired is not listed: {all:#}"));
     assert_eq!((&retired["reason"], &retired["retired"]), (&json!("retired"), &json!(true)));
-    assert!(retired["hint"].as_str().unwrap().contains("crmsync disconnect retired"), "{retired:#}");
+    assert!(retired["hint"].as_str().unwrap().contains("crmsync forget retired"), "{retired:#}");
 
     for (name, reason, said, hint) in [
         ("address", "address not allowed", "ip restricted", "allow this host's address"),
@@ -123,9 +126,7 @@ fn each_problem_has_its_reason_and_one_mail() {
         lab.ring(name);
     }
     for (name, _) in NAMES {
-        lab.sandbox(name).ctl(&["touch", "Account", "2"]);
         lab.daemon.wait_reason(name, "Active", "idle");
-        lab.daemon.sync(name);
         lab.daemon.wait_status(name, &format!("{name} is well"), |s| s["detail"] == "");
         lab.assert_complete(name);
     }

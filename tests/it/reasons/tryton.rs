@@ -15,7 +15,11 @@ fn table(model: &str) -> String {
 
 fn assert_same(lab: &Lab, erp: &Tryton, models: &[&str]) {
     for model in models {
-        lab.daemon.replica("erp").assert_same(&table(model), &erp.source(model, &[]));
+        let fields: &[&str] = match *model {
+            "party.party" => &["name", "code"],
+            _ => &["party", "street", "city", "postal_code"],
+        };
+        lab.daemon.replica("erp").assert_same(&table(model), &erp.source(model, fields));
     }
 }
 
