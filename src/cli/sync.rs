@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> {
-    let url = ctx.connection(&args.name, &["sync"])?;
+    let url = super::connection(&args.name, &["sync"])?;
     let request =
         SyncRequest { objects: args.objects, full: args.full, despite_quota: args.despite_quota };
     if !args.follow {
@@ -61,7 +61,7 @@ pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> 
     if ended.value.outcome == "done" {
         return Ok(DONE);
     }
-    let detail = ctx.client.get::<ConnectionDetail>(&ctx.connection(&args.name, &[])?).await?;
+    let detail = ctx.client.get::<ConnectionDetail>(&super::connection(&args.name, &[])?).await?;
     let status = detail.value.status;
     if !status.hint.is_empty() {
         output::err(&format!("hint: {}", line(&status.hint)));

@@ -208,7 +208,7 @@ impl Desk {
         summary(&self.lines(false).await.unwrap_or_default())
     }
 
-    async fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
+    fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
         let what = format!("forgetting {name}");
         let parsed = ConnectionName::parse(name)
             .map_err(|e| Refusal::new(RefusalCode::Invalid, e.to_string()))?;
@@ -274,11 +274,12 @@ impl Desk {
             handle.send(Message::Shutdown(done));
             let _ = stopped.await;
         }
-        shared.store.rename(old, new).map_err(|e| match e {
-            StoreError::UnknownConnection(_) => {
-                Refusal::new(RefusalCode::NotFound, e.to_string()).hint("crmsync connections")
+        shared.store.rename(old, new).map_err(|e| {
+            if matches!(e, StoreError::UnknownConnection(_)) {
+                return Refusal::new(RefusalCode::NotFound, e.to_string())
+                    .hint("crmsync connections");
             }
-            other => store(&what, &other),
+            store(&what, &e)
         })?;
         // The name is the link between store and file: whoever dies here finds the file under its
         // old name at the next start, see `Supervisor::apply`.
@@ -560,7 +561,7 @@ impl Commands for Desk {
 
     fn forget(&self, by: Caller, name: String, request: ForgetRequest) -> Reply<'_, ()> {
         Box::pin(async move {
-            self.do_forget(&name, request.with_data).await?;
+            self.do_forget(&name, request.with_data)?;
             self.audit(
                 &by,
                 Some(&name),
@@ -598,8 +599,6 @@ impl Commands for Desk {
                         .runs(&c.id, limit)
                         .map_err(|e| store("reading the log", &e))?;
                     lines.extend(runs.iter().map(|r| run_line(&c.name, r)));
-                } else {
-                    continue;
                 }
             }
             if let Some(name) = &name

@@ -86,13 +86,22 @@ pub struct Checked {
     pub server_time: Option<Time>,
 }
 
+/// What a credential is used with; a reload makes a new one.
+#[derive(Clone)]
+pub struct Use {
+    /// The foreign system.
+    pub provider: Arc<dyn Provider>,
+    /// The HTTP client of its network.
+    pub http: Http,
+    /// Settings in force.
+    pub settings: Arc<Settings>,
+}
+
 /// See the module.
 pub struct Holder {
     id: String,
     name: String,
-    provider: Arc<dyn Provider>,
-    http: Http,
-    settings: RwLock<Arc<Settings>>,
+    current: RwLock<Use>,
     store: Store,
     vault: Arc<VaultSlot>,
     env: Env,
@@ -111,9 +120,7 @@ impl Holder {
     pub fn new(
         id: &str,
         name: &str,
-        provider: Arc<dyn Provider>,
-        http: Http,
-        settings: Arc<Settings>,
+        current: Use,
         store: Store,
         vault: Arc<VaultSlot>,
         env: Env,
@@ -121,9 +128,7 @@ impl Holder {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
-            provider,
-            http,
-            settings: RwLock::new(settings),
+            current: RwLock::new(current),
             store,
             vault,
             env,
@@ -131,30 +136,40 @@ impl Holder {
         }
     }
 
+    /// A reload changed what the credential is used with. The holder stays the same, so that a
+    /// refresh under way stays the only one.
+    pub fn change(&self, current: Use) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    }
+
+    fn current(&self) -> Use {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The foreign system.
-    pub fn provider(&self) -> &Arc<dyn Provider> {
-        &self.provider
+    pub fn provider(&self) -> Arc<dyn Provider> {
+        self.current().provider
     }
 
     /// The HTTP client of its network.
-    pub fn http(&self) -> &Http {
-        &self.http
+    pub fn http(&self) -> Http {
+        self.current().http
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.current().settings
     }
 
     /// The OAuth app as this connection uses it.
     pub fn app(&self) -> Result<App, Fault> {
         let settings = self.settings();
         let client_id = settings.keys.get("client_id").cloned().unwrap_or_default();
-        let fixed = self.provider.spec().callback.unwrap_or_default();
+        let fixed = self.provider().spec().callback.unwrap_or_default();
         Ok(App {
             client_id,
             client_secret: self.secret(CLIENT_SECRET)?,
             redirect: settings.callback_url.clone().unwrap_or_else(|| fixed.to_owned()),
         })
-    }
-
-    fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Facts of the grant and their version in the store.
@@ -245,7 +260,7 @@ impl Holder {
                 return Ok(session.clone());
             }
         }
-        let session = match self.provider.credential() {
+        let session = match self.provider().credential() {
             CredentialKind::Code => self.refresh(slot).await?,
             CredentialKind::ClientCredentials => self.client_credentials().await?,
             CredentialKind::Password => self.log_in().await?,
@@ -264,7 +279,7 @@ impl Holder {
         if app.client_secret.is_none() {
             return Err(self.never(CLIENT_SECRET));
         }
-        match auth::client_credentials(&self.http, self.provider.as_ref(), &app).await {
+        match auth::client_credentials(&self.http(), self.provider().as_ref(), &app).await {
             Ok(granted) => {
                 self.same_org(&self.facts()?.0, granted.org)?;
                 Ok(granted.session)
@@ -294,7 +309,7 @@ impl Holder {
     async fn log_in(&self) -> Result<Session, SessionError> {
         let Some(password) = self.secret(PASSWORD)? else { return Err(self.never(PASSWORD)) };
         let user = self.settings().keys.get("username").cloned().unwrap_or_default();
-        Ok(self.provider.log_in(&user, &password).await?)
+        Ok(self.provider().log_in(&user, &password).await?)
     }
 
     async fn refresh(&self, slot: &mut Slot) -> Result<Session, SessionError> {
@@ -314,7 +329,7 @@ impl Holder {
         let row = RefreshInFlight { generation, started: self.env.now() };
         self.mark(Some(row))?;
         let may_rotate = facts.rotates != Some(false);
-        match auth::refresh(&self.http, self.provider.as_ref(), &app, &token).await {
+        match auth::refresh(&self.http(), self.provider().as_ref(), &app, &token).await {
             Ok(answer) => {
                 match answer.refresh {
                     Some(new) => {
@@ -443,11 +458,11 @@ impl Holder {
         &self,
         toll: &dyn Toll,
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
-        if self.provider.credential() == CredentialKind::Password {
+        if self.provider().credential() == CredentialKind::Password {
             let old = self.slot.lock().await.session.take();
             if let Some(old) = old
                 && let Err(Failure::Fault(fault)) =
-                    self.provider.identify(Ctx { session: &old, toll }).await
+                    self.provider().identify(Ctx { session: &old, toll }).await
                 && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
             {
                 return Err(fault.into());
@@ -463,7 +478,7 @@ impl Holder {
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         let mut session = self.session().await?;
         for attempt in 0..2 {
-            match self.provider.identify(Ctx { session: &session, toll }).await {
+            match self.provider().identify(Ctx { session: &session, toll }).await {
                 Ok(told) => return Ok((told.value, told.server_time)),
                 Err(Failure::SessionDead(text)) if attempt == 0 => {
                     session = self.renew(&session, &text).await?;
@@ -524,12 +539,12 @@ impl From<Fault> for SessionOrHeld {
 
 /// A refusal after an unanswered refresh has a reason of its own: we may have lost the new token.
 fn lost_or(fault: Fault, unanswered: bool) -> Fault {
-    match fault {
-        Fault::NeedsAuthorization { reason: Reason::GrantRevoked | Reason::GrantExpired, text }
-            if unanswered =>
-        {
-            Fault::NeedsAuthorization { reason: Reason::GrantLostWhileRotating, text }
-        }
-        other => other,
+    if let Fault::NeedsAuthorization { reason: Reason::GrantRevoked | Reason::GrantExpired, text } =
+        &fault
+        && unanswered
+    {
+        let (reason, text) = (Reason::GrantLostWhileRotating, text.clone());
+        return Fault::NeedsAuthorization { reason, text };
     }
+    fault
 }

@@ -42,7 +42,6 @@ pub struct Shared {
 
 impl Shared {
     /// From its parts.
-    #[expect(clippy::too_many_arguments, reason = "a bundle of handles, made once")]
     pub fn new(
         env: Env,
         store: Store,

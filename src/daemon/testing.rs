@@ -84,14 +84,11 @@ async fn run(
                     return None;
                 }
             };
-            match &fault {
-                Fault::Passing { what, .. } => {
-                    checks.push(check("reachable", "reachable", fail(what.clone())));
-                }
-                other => {
-                    checks.push(check("reachable", "reachable", pass("it answers")));
-                    checks.push(check("credential", "credential works", fail(other.to_string())));
-                }
+            if let Fault::Passing { what, .. } = &fault {
+                checks.push(check("reachable", "reachable", fail(what.clone())));
+            } else {
+                checks.push(check("reachable", "reachable", pass("it answers")));
+                checks.push(check("credential", "credential works", fail(fault.to_string())));
             }
             return Some(Err(fault));
         }
@@ -168,9 +165,10 @@ pub async fn fields(subject: Subject, search: Option<&str>) -> Result<Vec<Source
     let toll = Purpose::exempt(Arc::clone(&subject.gate), Exempt::Test);
     let holder = &subject.holder;
     let refuse = |fault: Fault| {
-        let code = match fault {
-            Fault::NeedsAuthorization { .. } => RefusalCode::NeedsAuthorization,
-            _ => RefusalCode::Failed,
+        let code = if matches!(fault, Fault::NeedsAuthorization { .. }) {
+            RefusalCode::NeedsAuthorization
+        } else {
+            RefusalCode::Failed
         };
         Refusal::new(code, format!("{what}: {fault}"))
     };

@@ -20,7 +20,9 @@
 
 mod support;
 
+mod architecture;
 mod bench_selftest;
 mod identity;
+mod manual;
 mod reasons;
 mod story;

@@ -175,8 +175,8 @@ impl Actor {
             let result = async {
                 let toll = toll.map_err(|e| Fault::passing(e.to_string()))?;
                 let app = holder.app()?;
-                let provider = holder.provider().as_ref();
-                let granted = auth::exchange(holder.http(), provider, &app, &attempt, &code)
+                let (http, provider) = (holder.http(), holder.provider());
+                let granted = auth::exchange(&http, provider.as_ref(), &app, &attempt, &code)
                     .await
                     .map_err(|e| e.fault().clone())?;
                 let Some(token) = granted.refresh else {
@@ -382,7 +382,10 @@ impl Actor {
             Verdict::OtherAccount { expected, found } => {
                 self.keep_aside(&by, &proof, expected, found)
             }
-            _ => self.seal(&by, proof, pinned.as_ref()).await,
+            Verdict::Same
+            | Verdict::FirstTime
+            | Verdict::ChangedAsAsked { .. }
+            | Verdict::OtherOrg { .. } => self.seal(&by, proof, pinned.as_ref()).await,
         };
         answer.send(done);
     }
@@ -546,12 +549,12 @@ impl Actor {
         })
     }
 
-    pub(super) async fn reject(&mut self, by: &Caller, answer: Answer<RequestLine>) {
-        let done = self.try_reject(by).await;
+    pub(super) fn reject(&mut self, by: &Caller, answer: Answer<RequestLine>) {
+        let done = self.try_reject(by);
         let _ = answer.send(done);
     }
 
-    async fn try_reject(&mut self, by: &Caller) -> Result<RequestLine, Refusal> {
+    fn try_reject(&mut self, by: &Caller) -> Result<RequestLine, Refusal> {
         let what = format!("rejecting the account of {}", self.name);
         let request = self.request.clone().ok_or_else(|| failed(&what, "nothing waits"))?;
         let request = request
@@ -583,8 +586,8 @@ impl Actor {
         let (holder, name) = (Arc::clone(&self.holder), self.name.to_string());
         tokio::spawn(async move {
             let Ok(app) = holder.app() else { return };
-            let provider = holder.provider().as_ref();
-            if let Err(error) = auth::revoke(holder.http(), provider, &app, &token).await {
+            let (http, provider) = (holder.http(), holder.provider());
+            if let Err(error) = auth::revoke(&http, provider.as_ref(), &app, &token).await {
                 tracing::warn!(connection = %name, %error, "an unused grant was not revoked");
             }
         });
@@ -607,7 +610,7 @@ impl Actor {
         {
             let app = self.holder.app().map_err(|e| failed(&what, e))?;
             let provider = self.provider.as_ref();
-            if let Err(error) = auth::revoke(self.holder.http(), provider, &app, &token).await {
+            if let Err(error) = auth::revoke(&self.holder.http(), provider, &app, &token).await {
                 return Err(failed(&what, format!(
                     "no call is made any more, but the grant could not be revoked at the provider: {error}"
                 ))

@@ -75,7 +75,7 @@ impl Actor {
                 } else {
                     "by itself".to_owned()
                 };
-            return Kind::Recovery { facts, was: self.was(letter), how };
+            return Kind::Recovery { facts, was: Self::was(letter), how };
         }
         if letter.conditions.len() > 1 {
             let entries = letter
@@ -103,7 +103,7 @@ impl Actor {
     }
 
     /// What had been wrong, as the recovery names it.
-    fn was(&self, letter: &Letter) -> What {
+    fn was(letter: &Letter) -> What {
         let mut titles: Vec<String> = Vec::new();
         let mut texts: Vec<&str> = Vec::new();
         for condition in &letter.conditions {

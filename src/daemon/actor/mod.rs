@@ -12,7 +12,7 @@ mod runs;
 pub mod view;
 
 use super::copy::Copy;
-use super::grant::Holder;
+use super::grant::{Holder, Use};
 use super::shared::Shared;
 use super::toll::Gate;
 use super::work::{ObjectSummary, Report};
@@ -103,6 +103,16 @@ pub struct Parts {
     pub http: Http,
     /// Of settings and referenced files.
     pub fingerprint: u64,
+}
+
+impl Parts {
+    fn current(&self) -> Use {
+        Use {
+            provider: Arc::clone(&self.provider),
+            http: self.http.clone(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
 }
 
 /// What others may do with a connection.
@@ -203,9 +213,7 @@ impl Actor {
         let holder = Arc::new(Holder::new(
             id,
             name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
+            parts.current(),
             store.clone(),
             Arc::clone(&shared.vault),
             shared.env,
@@ -313,7 +321,10 @@ impl Actor {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
-            _ => None,
+            connection::Grant::Good { .. }
+            | connection::Grant::Suspect { .. }
+            | connection::Grant::Dead { .. }
+            | connection::Grant::Unconfirmed { .. } => None,
         };
         Ok(super::testing::Subject {
             name: self.name.to_string(),
@@ -346,7 +357,7 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-                () = tokio::time::sleep(wake) => self.wake().await,
+                () = tokio::time::sleep(wake) => self.wake(),
             }
         }
     }
@@ -384,7 +395,7 @@ impl Actor {
         })
     }
 
-    async fn wake(&mut self) {
+    fn wake(&mut self) {
         let now = self.shared.env.now();
         self.woke = Some(now);
         self.store_retry = None;
@@ -405,8 +416,8 @@ impl Actor {
             Message::Event(event) => self.take(&[event], Change::default()),
             Message::Due(due) => self.due(due),
             Message::Quota(change) => self.quota(change),
-            Message::Configure(parts) => self.configure(*parts).await,
-            Message::RunOver(id, report) => self.run_over(&id, *report).await,
+            Message::Configure(parts) => self.configure(*parts),
+            Message::RunOver(id, report) => self.run_over(&id, *report),
             Message::Probed(result) => {
                 self.probing = false;
                 self.probe_at = None;
@@ -446,7 +457,7 @@ impl Actor {
             Message::Callback(by, redirected, answer) => self.callback(by, redirected, answer),
             Message::Password(by, password, answer) => self.password(by, password, answer),
             Message::Confirm(by, answer) => self.confirm(&by, answer).await,
-            Message::Reject(by, answer) => self.reject(&by, answer).await,
+            Message::Reject(by, answer) => self.reject(&by, answer),
             Message::SetSecret(by, key, value, answer) => {
                 let _ = answer.send(self.set_secret(&by, &key, &value).await);
             }
@@ -455,18 +466,9 @@ impl Actor {
     }
 
     /// New settings. A run under way goes on with the old ones unless they matter to it.
-    async fn configure(&mut self, parts: Parts) {
+    fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder = Arc::new(Holder::new(
-            &self.id,
-            self.name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
-            self.shared.store.clone(),
-            Arc::clone(&self.shared.vault),
-            self.shared.env,
-        ));
+        self.holder.change(parts.current());
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -481,6 +483,11 @@ impl Actor {
             || old.provider != self.settings.provider
             || old.network != self.settings.network
             || old.secrets != self.settings.secrets;
+        if old.keys != self.settings.keys || old.network != self.settings.network {
+            // The session was made at another place.
+            let holder = Arc::clone(&self.holder);
+            tokio::spawn(async move { holder.drop_session().await });
+        }
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }

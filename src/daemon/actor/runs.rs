@@ -218,7 +218,7 @@ impl Actor {
     pub(super) async fn end_run(&mut self) {
         while self.running.is_some() {
             match self.mailbox.recv().await {
-                Some(Message::RunOver(id, report)) => self.run_over(&id, *report).await,
+                Some(Message::RunOver(id, report)) => self.run_over(&id, *report),
                 Some(_) => {} // whoever waits for an answer sees that we are gone
                 None => return,
             }
@@ -234,7 +234,7 @@ impl Actor {
         }
     }
 
-    pub(super) async fn run_over(&mut self, id: &str, report: Report) {
+    pub(super) fn run_over(&mut self, id: &str, report: Report) {
         let Some(run) = self.running.take_if(|r| r.id == id) else { return };
         let now = self.shared.env.now();
         let mut extra = Extra::default();
@@ -277,7 +277,11 @@ impl Actor {
             End::Stopped(why) => {
                 let why = match why {
                     StopWhy::Quota => StopWhy::Quota,
-                    _ => run.why.unwrap_or(why),
+                    StopWhy::Pause
+                    | StopWhy::Configuration
+                    | StopWhy::Authorization
+                    | StopWhy::Host
+                    | StopWhy::Shutdown => run.why.unwrap_or(why),
                 };
                 (RunResult::Stopped(why), format!("stopped: {}", word(why)), String::new())
             }

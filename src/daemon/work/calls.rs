@@ -329,16 +329,13 @@ impl Run {
         }
         if let Some(mut consequences) = state.failed(slot, fault, now) {
             self.say(format!("{object}: {fault}"));
-            let moved = match fault {
-                Fault::SchemaMoved { field, .. } => {
-                    if let Some(field) = field {
-                        self.refused.insert((object.to_owned(), field.clone()));
-                    }
-                    self.gone.insert((object.to_owned(), field.clone()));
-                    true
+            let moved = matches!(fault, Fault::SchemaMoved { .. });
+            if let Fault::SchemaMoved { field, .. } = fault {
+                if let Some(field) = field {
+                    self.refused.insert((object.to_owned(), field.clone()));
                 }
-                _ => false,
-            };
+                self.gone.insert((object.to_owned(), field.clone()));
+            }
             self.apply(object, &mut consequences).await?;
             return Ok(if moved { Failed::SchemaMoved } else { Failed::Handled });
         }
