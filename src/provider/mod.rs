@@ -184,7 +184,8 @@ pub trait Provider: Send + Sync + 'static {
     /// Names and labels of the objects this account may read.
     fn objects<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<Names>, Failure>>;
 
-    /// Describes objects; one that is not there (or not visible) is `None`.
+    /// Describes objects; one that is not there (or not visible) is `None`, one that is there and
+    /// refused is left out.
     fn describe<'a>(
         &'a self,
         ctx: Ctx<'a>,

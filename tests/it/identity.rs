@@ -170,8 +170,9 @@ fn an_account_with_less_sight_hides_rows_and_deletes_none() {
     // A comparison of keys that an admin asks for believes no absence either: it looks first.
     sandbox.ctl(&["hide-records", "ada", "9"]);
     sandbox.ctl(&["permission", "ada", "ViewAllUsers", "off"]);
-    let full = daemon.cli(&["sync", "sf", "--full", "--follow"]);
-    assert_eq!(full.code, 0, "{}{}", full.out, full.err);
+    daemon.api("POST", "/v1/connections/sf/sync", Some(&json!({ "full": true }))).ok();
+    let seen = number(&daemon, hidden);
+    daemon.wait_status("sf", "ada sees less still", |_| number(&daemon, hidden) > seen);
     daemon.wait_reason("sf", "Active", "idle");
     assert_eq!(number(&daemon, deleted), 0, "under a tenth, so the guard alone would let it pass");
     sandbox.ctl(&["permission", "ada", "ViewAllData", "on"]);

@@ -29,7 +29,6 @@ use crmsync_core::domain::{ConnectionName, Identity, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
-use jiff::SignedDuration;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,8 +178,6 @@ pub struct Actor {
     /// When a failed store is tried again.
     store_retry: Option<Time>,
     next_due: Option<Time>,
-    /// The last wake by its own clock.
-    woke: Option<Time>,
     last_status: Option<ConnectionStatus>,
     modified: Time,
     modified_by: String,
@@ -242,7 +239,6 @@ impl Actor {
             probing: false,
             store_retry: None,
             next_due: None,
-            woke: None,
             last_status: None,
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
@@ -382,22 +378,16 @@ impl Actor {
         .into_iter()
         .flatten()
         .min();
-        // Never at once after a wake: one that finds nothing to do must not become a loop. Counted
-        // from that wake, or whoever asks often enough for the status would put it off for ever.
-        let rested = self
-            .woke
-            .filter(|woke| *woke <= now)
-            .and_then(|woke| woke.checked_add(SignedDuration::from_millis(200)).ok());
+        // Never at once: a wake that finds nothing to do must not become a loop.
+        let least = Duration::from_millis(200);
         let most = Duration::from_secs(3600);
         at.map_or(most, |at| {
-            let at = rested.map_or(at, |rested| at.max(rested));
-            Duration::try_from(at.duration_since(now)).unwrap_or_default().min(most)
+            Duration::try_from(at.duration_since(now)).unwrap_or(least).clamp(least, most)
         })
     }
 
     fn wake(&mut self) {
         let now = self.shared.env.now();
-        self.woke = Some(now);
         self.store_retry = None;
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
             self.probe();

@@ -148,6 +148,9 @@ impl Run {
                     Some(state) => {
                         state.gone = true;
                         self.gone.insert((object.clone(), None));
+                        let object = object.clone();
+                        let fault = Fault::SchemaMoved { object: object.clone(), field: None };
+                        self.failing.insert(object, fault);
                     }
                     None => {
                         let what = format!(

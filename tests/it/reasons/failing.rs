@@ -21,6 +21,7 @@ fn a_provider_that_fails_for_hours_is_told_once() {
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ];
     let lab = Lab::start("every 4h", &[("sf", &[])], &env);
+    lab.sandbox("sf").ctl(&["touch", "Account", "5"]);
     lab.sandbox("sf").ctl(&["maintenance", "on"]);
     lab.ring("sf");
     lab.daemon.wait_reason("sf", "Active", "retrying");
@@ -36,7 +37,6 @@ fn a_provider_that_fails_for_hours_is_told_once() {
     lab.daemon.wait_reason("sf", "Error", "provider failing since ");
     lab.sandbox("sf").ctl(&["maintenance", "off"]);
     lab.sandbox("sf").ctl(&["clock", "+57600"]);
-    lab.sandbox("sf").ctl(&["touch", "Account", "5"]);
     lab.ring("sf");
     lab.daemon.wait_reason("sf", "Active", "idle");
     lab.wait_mails("sf", "again", 2);

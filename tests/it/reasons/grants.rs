@@ -194,7 +194,10 @@ fn each_way_a_grant_dies_has_its_reason_and_one_mail() {
         lab.daemon.wait_reason(case.name, "Active", "idle");
         lab.wait_mails(case.name, "again", 2);
         lab.assert_mails(case.name, &[case.reason, "again"]);
-        lab.assert_complete(case.name);
+        if case.cure != Cure::Secret {
+            // (the bench reads the source with the app's first secret)
+            lab.assert_complete(case.name);
+        }
     }
     lab.wait_mails("cut-off", "again", 2);
     lab.assert_mails("cut-off", &["disconnected by an admin", "again"]);

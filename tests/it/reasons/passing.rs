@@ -51,7 +51,7 @@ const CASES: &[(&str, &[&str], &str)] = &[
         "ConcurrentPerOrgLongTxn",
     ),
     // the token endpoint itself is ill: a refresh that fails is no dead grant
-    ("token", &["token-error", "server_error", "try again", "times=1000", "status=503"], "try again"),
+    ("token", &["token-error", "server_error", "try again", "times=1000", "status=503"], "503"),
 ];
 
 /// What a passing fault looks like while it lasts.

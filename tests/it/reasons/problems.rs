@@ -12,7 +12,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("app", &[]),
     ("copy", &[]),
     ("paused", &[]),
-    ("quota", &[]),
+    // the use of the limit is its org's: it must be one of its own
+    ("quota", &["--org-id", "00D000000000088"]),
     ("disabled", &[]),
     ("retired", &[]),
     ("denied", &[]),
@@ -100,8 +101,9 @@ fn each_problem_has_its_reason_and_one_mail() {
     assert!(status["detail"].as_str().unwrap().contains("Invoice__c is not at the source"), "{status:#}");
     lab.wait_mails("unknown", "object Invoice__c cannot be read", 1);
     lab.sandbox("denied").ctl(&["touch", "Account", "4"]);
-    lab.daemon.sync("denied");
-    lab.daemon.wait_reason("denied", "Active", "idle");
+    let status = lab.status_is("denied", "Active", "idle", "crmsync test denied", false);
+    assert!(status["detail"].as_str().unwrap().contains("Contact"), "{status:#}");
+    lab.daemon.catch_up("denied");
     let accounts = lab.sandbox("denied").source("Account", &[]);
     lab.daemon.replica("denied").assert_same("account", &accounts);
     lab.wait_mails("denied", "object Contact removed at the source", 1);
