@@ -21,8 +21,10 @@
 mod support;
 
 mod bench_selftest;
+mod canary;
 mod folders;
 mod host;
 mod hostile;
 mod stop;
 mod story;
+mod unit;
