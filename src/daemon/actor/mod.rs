@@ -31,9 +31,12 @@ use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+/// A wake that finds nothing to do must not become a loop.
+const BETWEEN_WAKES: Duration = Duration::from_millis(200);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -175,7 +178,7 @@ pub struct Actor {
     running: Option<Running>,
     probe_at: Option<Time>,
     probing: bool,
-    /// When a failed store is tried again.
+    /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
     last_status: Option<ConnectionStatus>,
@@ -332,8 +335,9 @@ impl Actor {
     }
 
     async fn live(mut self) {
+        let mut rested = self.shared.env.instant();
         loop {
-            let wake = self.wake_in();
+            let wake = self.wake_in(rested);
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Shutdown(done)) => {
@@ -353,13 +357,17 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-                () = tokio::time::sleep(wake) => self.wake(),
+                () = tokio::time::sleep(wake) => {
+                    self.wake();
+                    rested = self.shared.env.instant() + BETWEEN_WAKES;
+                }
             }
         }
     }
 
-    /// How long it may sleep when nothing comes.
-    fn wake_in(&self) -> Duration {
+    /// How long it may sleep when nothing comes. Counted from the last wake, not from the last
+    /// message: whoever asks for the status all the time must not keep it from waking.
+    fn wake_in(&self, rested: Instant) -> Duration {
         let now = self.shared.env.now();
         let rules = self.rules();
         let held = self.gate.as_ref().and_then(|g| match g.held() {
@@ -378,17 +386,15 @@ impl Actor {
         .into_iter()
         .flatten()
         .min();
-        // Never at once: a wake that finds nothing to do must not become a loop.
-        let least = Duration::from_millis(200);
+        let least = rested.saturating_duration_since(self.shared.env.instant());
         let most = Duration::from_secs(3600);
         at.map_or(most, |at| {
-            Duration::try_from(at.duration_since(now)).unwrap_or(least).clamp(least, most)
+            Duration::try_from(at.duration_since(now)).unwrap_or_default().clamp(least, most)
         })
     }
 
     fn wake(&mut self) {
         let now = self.shared.env.now();
-        self.store_retry = None;
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
             self.probe();
         }

@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// When a store that failed a run is tried again.
+const STORE_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// Clocks further apart raise a notice.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -262,6 +264,7 @@ impl Actor {
         if report.objects.is_some() && summary != self.summary {
             extra.summary = Some(summary);
         }
+        let of_store = matches!(report.end, End::Store(_));
         let (result, outcome, text) = match report.end {
             End::Done => {
                 if self.state.replica.is_some() {
@@ -354,6 +357,9 @@ impl Actor {
             // The run is over whether that can be stored or not.
             self.state.activity = Activity::Idle;
             self.not_stored(&error);
+        } else if of_store {
+            // It has taken the end of the run; soon it may take a run again.
+            self.store_retry = now.checked_add(STORE_AGAIN).ok();
         }
         self.look_at_quota();
         self.shared.tell(Told::RunEnded(line));

@@ -12,6 +12,8 @@
 pub mod browser;
 pub mod certs;
 pub mod daemon;
+pub mod disk;
+pub mod front;
 pub mod http;
 pub mod mail;
 pub mod oidc;
