@@ -468,9 +468,12 @@ impl Commands for Desk {
             let (_, handle) = self.handle(&name)?;
             self.audit(&by, Some(&name), "test");
             let subject = handle.ask(Message::Subject).await?;
-            let (reply, proved) = testing::test(subject).await;
-            if let Some(result) = proved {
+            let (reply, learned) = testing::test(subject).await;
+            if let Some(result) = learned.proved {
                 handle.send(Message::Probed(result));
+            }
+            if learned.sight_changed {
+                handle.send(Message::SightChanged);
             }
             Ok(reply)
         })

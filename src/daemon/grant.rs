@@ -9,6 +9,7 @@
 
 use super::env::{self, Env};
 use super::vault::VaultSlot;
+use super::work::Wishes;
 use crate::auth::{self, App, GrantError};
 use crate::provider::http::Http;
 use crate::provider::{Ctx, Failure, Provider, Session, Toll};
@@ -83,8 +84,6 @@ impl From<Fault> for SessionError {
 pub struct Checked {
     /// Who answers, as far as known.
     pub identity: Option<Identity>,
-    /// What the account may see has changed.
-    pub sight_changed: bool,
     /// The server's clock, if it was asked.
     pub server_time: Option<Time>,
 }
@@ -339,8 +338,29 @@ impl Holder {
             return Err(self.never(CLIENT_SECRET));
         }
         match auth::client_credentials(&self.http(), self.provider().as_ref(), &app).await {
-            Ok(granted) => Ok(granted.session),
+            Ok(granted) => {
+                self.same_org(&self.facts()?.0, granted.org)?;
+                Ok(granted.session)
+            }
             Err(e) => Err(e.fault().clone().into()),
+        }
+    }
+
+    /// A token answer of another org than the pinned one is refused before it is used: the same
+    /// log-in can lead elsewhere from one day to the next (a sandbox that was refreshed).
+    fn same_org(&self, facts: &GrantFacts, found: Option<String>) -> Result<(), Fault> {
+        let (Some(pinned), Some(org_id)) = (&facts.identity, found) else { return Ok(()) };
+        let found = Identity { org_id, ..pinned.clone() };
+        let org = self.settings().org_id.clone();
+        match reauth::judge(Some(pinned), org.as_deref(), &found, false) {
+            verdict @ Verdict::OtherOrg { .. } => Err(Fault::NeedsAuthorization {
+                text: format!("{} now leads to org {}", found.username, found.org_id),
+                reason: verdict.reason().unwrap_or(Reason::GrantRevoked),
+            }),
+            Verdict::Same
+            | Verdict::FirstTime
+            | Verdict::ChangedAsAsked { .. }
+            | Verdict::OtherAccount { .. } => Ok(()),
         }
     }
 
@@ -379,6 +399,11 @@ impl Holder {
                         slot.unsaved = None;
                     }
                     None => self.save_used(facts.rotates.is_none())?,
+                }
+                // The token is kept, but nothing of another org is read with it.
+                if let Err(fault) = self.same_org(&facts, answer.org) {
+                    slot.session = None;
+                    return Err(fault.into());
                 }
                 Ok(answer.session)
             }
@@ -438,21 +463,21 @@ impl Holder {
         tokio::task::block_in_place(|| self.store.apply(change))
     }
 
-    /// Looks who answers, once a day, or at once where it was never looked.
+    /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks. A
+    /// changed sight becomes a wish in the same transaction.
     pub async fn check_identity(
         self: &Arc<Self>,
         toll: &dyn Toll,
+        now_again: bool,
     ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let now = self.env.now();
-        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
+        let fresh =
+            !now_again && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });
         }
-        if self.provider().credential() == CredentialKind::Password {
-            self.drop_session().await;
-        }
-        let (found, server_time) = self.identify(toll).await?;
+        let (found, server_time) = self.identify_afresh(toll).await?;
         let pinned_org = self.settings().org_id.clone();
         let verdict = reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
         if let Some(reason) = verdict.reason() {
@@ -463,10 +488,46 @@ impl Holder {
         let (mut facts, version) = self.facts()?;
         facts.checked = Some(now);
         facts.identity = Some(found.clone());
-        let docs = vec![self.facts_doc(&facts, version)];
+        let mut docs = vec![self.facts_doc(&facts, version)];
+        if sight_changed {
+            let (version, mut wishes) = match self.store.doc("wishes", &self.id)? {
+                Some((v, text)) => (v, serde_json::from_str(&text).unwrap_or_default()),
+                None => (0, Wishes::default()),
+            };
+            wishes.sight = true;
+            let json = serde_json::to_string(&wishes).unwrap_or_default();
+            docs.push(Doc { kind: "wishes", key: self.id.clone(), version, json });
+        }
         self.store.apply(Change { docs, ..Change::default() })?;
         debug_assert!(verdict == Verdict::Same || verdict == Verdict::FirstTime);
-        Ok(Checked { identity: Some(found), sight_changed, server_time })
+        Ok(Checked { identity: Some(found), server_time })
+    }
+
+    /// The next run looks again who answers, and what he may see.
+    pub fn forget_check(&self) -> Result<(), StoreError> {
+        let (mut facts, version) = self.facts()?;
+        facts.checked = None;
+        let docs = vec![self.facts_doc(&facts, version)];
+        self.store.apply(Change { docs, ..Change::default() })
+    }
+
+    /// Asks who answers, with a session made for it where one outlives its credential. The old one
+    /// is asked first: a log-in cannot tell a deactivated user from a wrong password, it can.
+    pub async fn identify_afresh(
+        &self,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
+        if self.provider().credential() == CredentialKind::Password {
+            let old = self.slot.lock().await.session.take();
+            if let Some(old) = old
+                && let Err(Failure::Fault(fault)) =
+                    self.provider().identify(Ctx { session: &old, toll }).await
+                && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
+            {
+                return Err(fault.into());
+            }
+        }
+        self.identify(toll).await
     }
 
     /// Asks who answers, with the session in use.

@@ -25,7 +25,7 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
@@ -58,6 +58,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of a suspect grant has ended.
     Probed(Result<(), crmsync_core::domain::Fault>),
+    /// Somebody saw that what our account may see has changed.
+    SightChanged,
     /// A resume probe has ended.
     ResumeProbed,
     /// A new grant was got and looked at.
@@ -328,9 +330,12 @@ impl Actor {
                 .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
-        // A rotating credential that was refused must not be shown again: it could end its family.
+        // A rotating credential that was itself refused must not be shown again: it could end its
+        // family. Where the user, the app or a permission was refused, an admin may have mended it.
         let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+            connection::Grant::Dead { reason, text, .. }
+                if self.rules().rotates && of_the_token(reason) =>
+            {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
@@ -434,6 +439,14 @@ impl Actor {
                 self.probe_at = None;
                 self.take(&[Event::ProbeResult(result)], Change::default());
             }
+            Message::SightChanged => match self.holder.forget_check() {
+                // The run looks for itself, and compares keys before it says `caught up`.
+                Ok(()) => {
+                    self.cause = "changed permissions";
+                    self.take(&[Event::Due], Change::default());
+                }
+                Err(error) => self.not_stored(&error),
+            },
             Message::ResumeProbed => {
                 self.probing = false;
                 self.look_at_quota();
@@ -510,6 +523,24 @@ impl Actor {
         if needs_new_run && enabled {
             self.try_credential();
         }
+    }
+}
+
+/// The refusal is of the credential itself, not of what surrounds it.
+fn of_the_token(reason: &Reason) -> bool {
+    match reason {
+        Reason::NeverAuthorized
+        | Reason::GrantRevoked
+        | Reason::GrantExpired
+        | Reason::GrantLostWhileRotating
+        | Reason::DisconnectedByAdmin => true,
+        Reason::CredentialsChanged
+        | Reason::UserDeactivated
+        | Reason::PermissionsMissing { .. }
+        | Reason::AppBlocked
+        | Reason::WrongOrg { .. }
+        | Reason::WrongAccount { .. }
+        | Reason::ClientSecretExpired => false,
     }
 }
 
