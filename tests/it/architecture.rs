@@ -129,6 +129,11 @@ const LONG: &[(&str, &str)] = &[
         "one path from begun to proved to sealed; to be cut at the proof",
     ),
     ("src/daemon/actor/runs.rs", "one run's beginning and end; to be cut at its end"),
+    ("src/daemon/actor/mod.rs", "one mailbox; to be cut at what comes into it"),
+    (
+        "src/daemon/grant.rs",
+        "one holder of one credential; to be cut at the daily look at who answers",
+    ),
     ("src/control/protocol.rs", "one flat list of shapes, read from top to bottom"),
 ];
 

@@ -59,6 +59,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of a suspect grant has ended.
     Probed(Result<(), crmsync_core::domain::Fault>),
+    /// Somebody saw that what our account may see has changed.
+    SightChanged,
     /// A resume probe has ended.
     ResumeProbed,
     /// A new grant was got and looked at.
@@ -178,6 +180,8 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
     /// When a failed store is tried again; none once it has taken something.
@@ -241,6 +245,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             store_retry: None,
@@ -330,6 +335,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -401,6 +407,14 @@ impl Actor {
                 self.probe_at = None;
                 self.take(&[Event::ProbeResult(result)], Change::default());
             }
+            Message::SightChanged => match self.holder.forget_check() {
+                // The run looks for itself, and compares keys before it says `caught up`.
+                Ok(()) => {
+                    self.cause = "changed permissions";
+                    self.take(&[Event::Due], Change::default());
+                }
+                Err(error) => self.not_stored(&error),
+            },
             Message::ResumeProbed => {
                 self.probing = false;
                 self.look_at_quota();
@@ -438,7 +452,12 @@ impl Actor {
     /// New settings. A run under way goes on with the old ones unless they matter to it.
     fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder.change(parts.current());
+        let fresh = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -455,11 +474,6 @@ impl Actor {
             || old.secrets != self.settings.secrets
             || self.files != parts.files;
         self.files = parts.files;
-        if old.keys != self.settings.keys || old.network != self.settings.network {
-            // The session was made at another place.
-            let holder = Arc::clone(&self.holder);
-            tokio::spawn(async move { holder.drop_session().await });
-        }
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }

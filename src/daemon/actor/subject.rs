@@ -5,6 +5,7 @@ use super::effects::refused;
 use crate::control::protocol::Refusal;
 use crate::daemon::testing::Subject;
 use crmsync_core::connection;
+use crmsync_core::domain::Reason;
 use std::sync::Arc;
 
 impl Actor {
@@ -18,9 +19,12 @@ impl Actor {
                 .gate(&self.no_domain())
                 .map_err(|e| refused("asking the source", &e))?,
         };
-        // A rotating credential that was refused must not be shown again: it could end its family.
+        // A rotating credential that was itself refused must not be shown again: it could end its
+        // family. Where the user, the app or a permission was refused, an admin may have mended it.
         let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+            connection::Grant::Dead { reason, text, .. }
+                if self.rules().rotates && of_the_token(reason) =>
+            {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
@@ -36,5 +40,23 @@ impl Actor {
             gate,
             spent,
         })
+    }
+}
+
+/// The refusal is of the credential itself, not of what surrounds it.
+fn of_the_token(reason: &Reason) -> bool {
+    match reason {
+        Reason::NeverAuthorized
+        | Reason::GrantRevoked
+        | Reason::GrantExpired
+        | Reason::GrantLostWhileRotating
+        | Reason::DisconnectedByAdmin => true,
+        Reason::CredentialsChanged
+        | Reason::UserDeactivated
+        | Reason::PermissionsMissing { .. }
+        | Reason::AppBlocked
+        | Reason::WrongOrg { .. }
+        | Reason::WrongAccount { .. }
+        | Reason::ClientSecretExpired => false,
     }
 }
