@@ -273,6 +273,8 @@ impl Desk {
             let (done, stopped) = tokio::sync::oneshot::channel();
             handle.send(Message::Shutdown(done));
             let _ = stopped.await;
+            // It joins again under its new name; until then it speaks for nobody.
+            shared.meters.all().iter().for_each(|gate| gate.leave(&handle.id));
         }
         shared.store.rename(old, new).map_err(|e| {
             if matches!(e, StoreError::UnknownConnection(_)) {
@@ -466,9 +468,12 @@ impl Commands for Desk {
             let (_, handle) = self.handle(&name)?;
             self.audit(&by, Some(&name), "test");
             let subject = handle.ask(Message::Subject).await?;
-            let (reply, proved) = testing::test(subject).await;
-            if let Some(result) = proved {
+            let (reply, learned) = testing::test(subject).await;
+            if let Some(result) = learned.proved {
                 handle.send(Message::Probed(result));
+            }
+            if learned.sight_changed {
+                handle.send(Message::SightChanged);
             }
             Ok(reply)
         })

@@ -20,9 +20,25 @@
 
 mod support;
 
+mod architecture;
 mod bench_selftest;
+mod canary;
 mod demo;
+mod folders;
+mod host;
+mod hostile;
+mod identity;
+mod manual;
+mod manual;
+mod quota;
+mod reasons;
 mod recorded;
+mod refresh;
+mod reload;
 mod runs;
+mod stop;
+mod stop;
+mod story;
 mod story;
 mod tryton;
+mod unit;

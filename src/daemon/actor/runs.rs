@@ -13,7 +13,7 @@ use crate::provider::{Ctx, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
-use crmsync_core::domain::{Concern, CredentialKind, Fault, QuotaDomain, Time};
+use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
 use crmsync_core::quota::{self, Exempt};
 use crmsync_core::{schedule, sync};
 use jiff::SignedDuration;
@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// When a store that failed a run is tried again.
+const STORE_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// Clocks further apart raise a notice.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -98,10 +100,8 @@ impl Actor {
                 return;
             }
         };
-        let domain = self.gate.as_ref().map_or_else(
-            || QuotaDomain(format!("unknown:{}", self.id)),
-            |gate| gate.domain().clone(),
-        );
+        let domain =
+            self.gate.as_ref().map_or_else(|| self.no_domain(), |gate| gate.domain().clone());
         let (events, name, run) =
             (self.shared.events.clone(), self.name.to_string(), run_id.clone());
         let (own, clock, pulse) = (self.own.clone(), self.shared.env, Mutex::new(now));
@@ -202,7 +202,7 @@ impl Actor {
     ) -> Result<Arc<dyn Toll>, crate::store::StoreError> {
         let gate = match &self.gate {
             Some(gate) => Arc::clone(gate),
-            None => self.shared.meters.gate(&QuotaDomain(format!("unknown:{}", self.id)))?,
+            None => self.shared.meters.gate(&self.no_domain())?,
         };
         Ok(Arc::new(match exempt {
             Some(why) => Purpose::exempt(gate, why),
@@ -233,6 +233,8 @@ impl Actor {
         self.take(&[Event::Shutdown], Change::default());
         self.cancel_run(StopWhy::Shutdown);
         self.end_run().await;
+        // Others than the run may have asked: `test`, a probe.
+        self.holder.close().await;
         if let Err(error) = self.copy.close().await {
             tracing::warn!(connection = %self.name, %error, "closing the replica");
         }
@@ -266,6 +268,7 @@ impl Actor {
         if report.objects.is_some() && summary != self.summary {
             extra.summary = Some(summary);
         }
+        let of_store = matches!(report.end, End::Store(_));
         let (result, outcome, text) = match report.end {
             End::Done => {
                 if self.state.replica.is_some() {
@@ -358,6 +361,9 @@ impl Actor {
             // The run is over whether that can be stored or not.
             self.state.activity = Activity::Idle;
             self.not_stored(&error);
+        } else if of_store {
+            // It has taken the end of the run; soon it may take a run again.
+            self.store_retry = now.checked_add(STORE_AGAIN).ok();
         }
         self.look_at_quota();
         self.shared.tell(Told::RunEnded(line));

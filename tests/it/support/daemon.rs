@@ -115,6 +115,11 @@ impl Daemon {
         self.proc.as_mut().expect("the daemon was started")
     }
 
+    /// How often it was started; the log of the last start is in the folder `log-N`.
+    pub fn starts(&self) -> usize {
+        self.starts
+    }
+
     /// Sets an environment variable for the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
