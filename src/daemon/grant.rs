@@ -514,7 +514,7 @@ impl Holder {
     /// Asks who answers, with a session made for it where one outlives its credential. The old one
     /// is asked first: a log-in cannot tell a deactivated user from a wrong password, it can.
     pub async fn identify_afresh(
-        &self,
+        self: &Arc<Self>,
         toll: &dyn Toll,
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         if self.provider().credential() == CredentialKind::Password {
