@@ -21,6 +21,7 @@
 mod support;
 
 mod bench_selftest;
+mod control;
 mod quota;
 mod reload;
 mod story;
