@@ -65,7 +65,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             let text = e.to_string();
             // Some errors of the store end in their own hint.
             let hint = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:"));
-            output::err(&format!("error: {text}"));
+            // A report on the configuration begins each of its findings so itself.
+            let word = if text.starts_with("error:") { "" } else { "error: " };
+            output::err(&format!("{word}{text}"));
             if let Some(hint) = &hint {
                 output::err(&format!("hint: {hint}"));
             }

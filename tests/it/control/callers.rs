@@ -39,7 +39,7 @@ fn slow(uid: u32, socket: &Path, count: usize, logs: &Path) -> Proc {
         .gid(uid)
         .current_dir("/");
     let proc = Proc::start("slow", command, logs);
-    proc.wait_text("open ");
+    proc.wait_text(&format!("open {count}"));
     proc
 }
 
