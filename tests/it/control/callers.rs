@@ -144,6 +144,8 @@ fn members_of_the_groups_look_or_change() {
         }
     });
     let ask = |uid, method, path| as_user(uid, &socket, method, path).0;
+    let pause = raw_api(&socket, "POST", "/v1/connections/sf/pause", Some(&json!({})));
+    pause.expect("asking").ok();
     assert_eq!(ask(61_001, "GET", "/v1/status"), 200);
     assert_eq!(ask(61_001, "GET", "/v1/audit"), 200);
     assert_eq!(ask(61_001, "POST", "/v1/reload"), 403);
