@@ -65,9 +65,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             let text = e.to_string();
             // Some errors of the store end in their own hint.
             let hint = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:"));
-            // A report on the configuration begins each of its findings so itself.
-            let word = if text.starts_with("error:") { "" } else { "error: " };
-            output::err(&format!("{word}{text}"));
+            // A report of the configuration brings its own heading.
+            let heading = if text.starts_with("error: ") { "" } else { "error: " };
+            output::err(&format!("{heading}{text}"));
             if let Some(hint) = &hint {
                 output::err(&format!("hint: {hint}"));
             }

@@ -57,8 +57,9 @@ impl Actor {
         let rules = self.rules();
         let mut state = self.state.clone();
         let mut effects = Vec::new();
-        if state.disk.is_some() && self.store_retry.is_none() && self.running.is_none() {
-            // Whoever gets as far as storing has a disk again.
+        if state.disk.is_some() && self.store_retry.is_some() {
+            // The store was full: whoever gets as far as storing has a disk again. A full disk of
+            // the replica is ended by a run alone.
             let (next, more) = connection::step(&state, &Event::DiskBack, now, &rules);
             state = next;
             effects.extend(more);
@@ -150,6 +151,7 @@ impl Actor {
             self.notices_version += u64::from(new_notices);
             self.request_version += u64::from(new_request);
         }
+        self.store_retry = None;
         self.state = state;
         if new_notices {
             self.tell_notices(&notices);

@@ -25,19 +25,19 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// From one wake to the next: a wake that finds nothing to do must not become a loop.
-const WAKE_LEAST: Duration = Duration::from_millis(200);
+/// A wake that finds nothing to do must not become a loop.
+const BETWEEN_WAKES: Duration = Duration::from_millis(200);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -58,6 +58,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of a suspect grant has ended.
     Probed(Result<(), crmsync_core::domain::Fault>),
+    /// Somebody saw that what our account may see has changed.
+    SightChanged,
     /// A resume probe has ended.
     ResumeProbed,
     /// A new grant was got and looked at.
@@ -177,9 +179,11 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
-    /// When a failed store is tried again.
+    /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
     last_status: Option<ConnectionStatus>,
@@ -240,6 +244,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             store_retry: None,
@@ -325,9 +330,12 @@ impl Actor {
                 .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
-        // A rotating credential that was refused must not be shown again: it could end its family.
+        // A rotating credential that was itself refused must not be shown again: it could end its
+        // family. Where the user, the app or a permission was refused, an admin may have mended it.
         let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+            connection::Grant::Dead { reason, text, .. }
+                if self.rules().rotates && of_the_token(reason) =>
+            {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
@@ -346,10 +354,9 @@ impl Actor {
     }
 
     async fn live(mut self) {
-        // Counted from the last wake: whoever asks for the status often must not put it off.
-        let mut woken = self.shared.env.instant();
+        let mut rested = self.shared.env.instant();
         loop {
-            let wake = (self.shared.env.instant() + self.wake_in()).max(woken + WAKE_LEAST);
+            let wake = self.wake_in(rested);
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Shutdown(done)) => {
@@ -360,6 +367,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -369,16 +377,17 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-                () = tokio::time::sleep_until(wake.into()) => {
+                () = tokio::time::sleep(wake) => {
                     self.wake();
-                    woken = self.shared.env.instant();
+                    rested = self.shared.env.instant() + BETWEEN_WAKES;
                 }
             }
         }
     }
 
-    /// How long it may sleep when nothing comes.
-    fn wake_in(&self) -> Duration {
+    /// How long it may sleep when nothing comes. Counted from the last wake, not from the last
+    /// message: whoever asks for the status all the time must not keep it from waking.
+    fn wake_in(&self, rested: Instant) -> Duration {
         let now = self.shared.env.now();
         let rules = self.rules();
         let held = self.gate.as_ref().and_then(|g| match g.held() {
@@ -397,15 +406,15 @@ impl Actor {
         .into_iter()
         .flatten()
         .min();
+        let least = rested.saturating_duration_since(self.shared.env.instant());
         let most = Duration::from_secs(3600);
         at.map_or(most, |at| {
-            Duration::try_from(at.duration_since(now)).unwrap_or_default().min(most)
+            Duration::try_from(at.duration_since(now)).unwrap_or_default().clamp(least, most)
         })
     }
 
     fn wake(&mut self) {
         let now = self.shared.env.now();
-        self.store_retry = None;
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
             self.probe();
         }
@@ -430,6 +439,14 @@ impl Actor {
                 self.probe_at = None;
                 self.take(&[Event::ProbeResult(result)], Change::default());
             }
+            Message::SightChanged => match self.holder.forget_check() {
+                // The run looks for itself, and compares keys before it says `caught up`.
+                Ok(()) => {
+                    self.cause = "changed permissions";
+                    self.take(&[Event::Due], Change::default());
+                }
+                Err(error) => self.not_stored(&error),
+            },
             Message::ResumeProbed => {
                 self.probing = false;
                 self.look_at_quota();
@@ -467,7 +484,12 @@ impl Actor {
     /// New settings. A run under way goes on with the old ones unless they matter to it.
     fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder.change(parts.current());
+        let fresh = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -484,11 +506,6 @@ impl Actor {
             || old.secrets != self.settings.secrets
             || self.files != parts.files;
         self.files = parts.files;
-        if old.keys != self.settings.keys || old.network != self.settings.network {
-            // The session was made at another place.
-            let holder = Arc::clone(&self.holder);
-            tokio::spawn(async move { holder.drop_session().await });
-        }
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }
@@ -506,6 +523,24 @@ impl Actor {
         if needs_new_run && enabled {
             self.try_credential();
         }
+    }
+}
+
+/// The refusal is of the credential itself, not of what surrounds it.
+fn of_the_token(reason: &Reason) -> bool {
+    match reason {
+        Reason::NeverAuthorized
+        | Reason::GrantRevoked
+        | Reason::GrantExpired
+        | Reason::GrantLostWhileRotating
+        | Reason::DisconnectedByAdmin => true,
+        Reason::CredentialsChanged
+        | Reason::UserDeactivated
+        | Reason::PermissionsMissing { .. }
+        | Reason::AppBlocked
+        | Reason::WrongOrg { .. }
+        | Reason::WrongAccount { .. }
+        | Reason::ClientSecretExpired => false,
     }
 }
 
