@@ -22,8 +22,8 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
-mod control;
 mod canary;
+mod control;
 mod demo;
 mod folders;
 mod host;

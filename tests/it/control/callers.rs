@@ -158,7 +158,7 @@ fn members_of_the_groups_look_or_change() {
     let lines = audit["audit"].as_array().expect("lines");
     let by: Vec<(&Value, &Value, &Value)> =
         lines.iter().map(|l| (&l["uid"], &l["user"], &l["what"])).collect();
-    for what in ["resume", "reload"] {
+    for what in ["resumed", "reload"] {
         assert!(by.contains(&(&json!(61_002), &json!("changer"), &json!(what))), "{what}: {by:#?}");
     }
     assert!(!by.iter().any(|(uid, ..)| **uid == 61_001), "what was refused is no change: {by:#?}");
