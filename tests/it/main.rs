@@ -23,6 +23,7 @@ mod support;
 mod architecture;
 mod bench_selftest;
 mod canary;
+mod control;
 mod demo;
 mod folders;
 mod host;
