@@ -312,6 +312,12 @@ ca_file = \"{}\"",
     daemon.sync("sf");
     outputs(&daemon, &mut places);
     daemon.sync("sf");
+    let bearer = front.seen().iter().rev().find_map(|e| bearer(&e.request));
+    let echo = format!("message=no {}", bearer.unwrap_or_default());
+    sandbox.ctl(&["fail", "status=400", "code=ODD", &echo, "path=/services/data/"]);
+    daemon.sync("sf");
+    outputs(&daemon, &mut places);
+    daemon.sync("sf");
     sandbox.ctl(&["revoke"]);
     daemon.sync("sf");
     daemon.wait_status("sf", "the grant is dead", |s| s["needs_authorization"] == true);
@@ -360,6 +366,11 @@ ca_file = \"{}\"",
         places.len()
     ));
     assert!(found.is_empty(), "{} leaks:\n{}", found.len(), found.join("\n"));
+}
+
+fn bearer(request: &str) -> Option<String> {
+    let line = request.lines().find(|l| l.to_ascii_lowercase().starts_with("authorization: "))?;
+    line.split_whitespace().last().map(str::to_owned)
 }
 
 /// The JSON of a body, chunked or not.
