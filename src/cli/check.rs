@@ -28,7 +28,7 @@ pub(super) fn run(ctx: &Ctx, dir: &Path) -> Result<u8, CliError> {
         };
         let callbacks: Vec<_> =
             callbacks.iter().map(|(name, url)| json!({"connection": name, "url": url})).collect();
-        ctx.json(&json!({
+        super::json(&json!({
             "schema": SCHEMA_VERSION,
             "good": loaded.result.is_ok(),
             "report": report.to_json(),
@@ -52,7 +52,7 @@ pub(super) fn run(ctx: &Ctx, dir: &Path) -> Result<u8, CliError> {
 fn unread(ctx: &Ctx, error: &ReadError) -> Result<u8, CliError> {
     if ctx.json {
         let text = error.to_string();
-        ctx.json(&json!({ "schema": SCHEMA_VERSION, "good": false, "error": text }))?;
+        super::json(&json!({ "schema": SCHEMA_VERSION, "good": false, "error": text }))?;
     }
     output::err(&format!("error: {error}"));
     Ok(BAD_CONFIG)

@@ -1,6 +1,7 @@
 //! The tree of commands: source of help, man pages and completions.
 //!
 //! Invariant: names, flags and exit codes are the manual's.
+#![allow(clippy::doc_markdown, reason = "these comments are the help on a terminal")]
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ pub(super) async fn forget(
     with_data: bool,
     yes: bool,
 ) -> Result<u8, CliError> {
-    let url = ctx.connection(name, &["forget"])?;
+    let url = super::connection(name, &["forget"])?;
     if !yes {
         let what = if with_data { "its grant, its history and its replica" } else { "its state" };
         let question = format!("Remove {name} with {what}? This cannot be undone. [y/N] ");
@@ -36,8 +36,8 @@ pub(super) async fn forget(
 }
 
 pub(super) async fn rename(ctx: &Ctx, old: &str, new: &str) -> Result<u8, CliError> {
-    let url = ctx.connection(old, &["rename"])?;
-    ctx.connection(new, &[])?;
+    let url = super::connection(old, &["rename"])?;
+    super::connection(new, &[])?;
     let answer = ctx.client.post::<Done>(&url, &RenameRequest { to: new.to_owned() }).await?;
     let next =
         format!("  next: rename [connections.{old}] in the configuration, then crmsync reload");

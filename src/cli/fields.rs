@@ -7,7 +7,7 @@ use crate::control::envelope::Fields;
 use std::fmt::Write as _;
 
 pub(super) async fn run(ctx: &Ctx, name: &str, search: Option<String>) -> Result<u8, CliError> {
-    let url = ctx.connection(name, &["fields"])?.with("search", search);
+    let url = super::connection(name, &["fields"])?.with("search", search);
     let answer = ctx.client.get::<Fields>(&url).await?;
     ctx.show(&answer, render)?;
     Ok(DONE)

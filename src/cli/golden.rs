@@ -82,7 +82,9 @@ fn the_check() {
         Account = "all"
     "#;
     std::fs::write(folder.path().join("crmsync.toml"), good).unwrap();
-    let loaded = crate::daemon::configuration::load(folder.path(), &Default::default()).unwrap();
+    let loaded =
+        crate::daemon::configuration::load(folder.path(), &std::collections::BTreeMap::new())
+            .unwrap();
     let text = check::render(std::path::Path::new("/etc/crmsync"), &loaded.result.unwrap());
     let text = text.replace(&folder.path().display().to_string(), "/etc/crmsync");
     assert_snapshot!("check_good", text);
@@ -224,7 +226,8 @@ async fn a_stopping_daemon_ends_what_follows() {
     let stop = server.stop.clone();
     let follow = exit(&server, &["log", "a", "-f"]);
     let end = async {
-        while events.receiver_count() == 0 {
+        // The stream stands, and the list has been asked for.
+        while events.receiver_count() == 0 || server.commands.calls().is_empty() {
             tokio::task::yield_now().await;
         }
         stop.cancel();

@@ -65,7 +65,7 @@ pub(super) fn init(
     let steps = systemd_steps(key_file, encrypted);
     if ctx.json {
         let moved = moved.as_deref().map(Path::display).map(|p| p.to_string());
-        ctx.json(&serde_json::json!({
+        super::json(&serde_json::json!({
             "schema": SCHEMA_VERSION,
             "key": key_file.display().to_string(),
             "moved_to": moved,

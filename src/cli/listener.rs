@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 /// A person finds his password within this time.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+const PATIENCE: Duration = Duration::from_mins(30);
 /// For the page to reach the browser.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Longest query that is taken.
@@ -133,13 +133,12 @@ impl Door {
 
     /// The redirected address, and the browser that wants an answer.
     pub(super) async fn wait(mut self) -> Result<(String, Page), String> {
-        match tokio::time::timeout(PATIENCE, self.arrived.recv()).await {
-            Ok(Some((redirected, to))) => Ok((redirected, Page { to, servers: self.servers })),
-            Ok(None) | Err(_) => {
-                let minutes = PATIENCE.as_secs() / 60;
-                Err(format!("waiting for the browser: nobody came in {minutes} minutes"))
-            }
-        }
+        let came = tokio::time::timeout(PATIENCE, self.arrived.recv()).await;
+        let Ok(Some((redirected, to))) = came else {
+            let minutes = PATIENCE.as_secs() / 60;
+            return Err(format!("waiting for the browser: nobody came in {minutes} minutes"));
+        };
+        Ok((redirected, Page { to, servers: self.servers }))
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) async fn list(
     limit: usize,
     follow: bool,
 ) -> Result<u8, CliError> {
-    let url = ctx.connection(name, &["runs"])?.with("limit", Some(limit.to_string()));
+    let url = super::connection(name, &["runs"])?.with("limit", Some(limit.to_string()));
     let mut events = if follow { Some(ctx.client.events().await?) } else { None };
     let answer = ctx.client.get::<Runs>(&url).await?;
     ctx.show(&answer, |r, view| render(name, &r.runs, view))?;

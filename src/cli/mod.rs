@@ -28,6 +28,7 @@ mod test;
 mod golden;
 
 use crate::control::client::{Answer, Client, DEFAULT_SOCKET, Url};
+use crate::control::protocol::SCHEMA_VERSION;
 use crate::daemon::env;
 use clap::{CommandFactory, Parser};
 use command::{Cli, Command};
@@ -46,6 +47,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             return if e.use_stderr() { USAGE } else { DONE };
         }
     };
+    let as_json = cli.json;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
@@ -58,14 +60,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match ended {
         Ok(code) => code,
+        Err(CliError::Unread) => DONE,
         Err(e) => {
             let text = e.to_string();
-            if !matches!(e, CliError::Unread) {
-                output::err(&format!("error: {text}"));
-            }
             // Some errors of the store end in their own hint.
-            if let Some(hint) = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:")) {
+            let hint = e.hint().filter(|h| !h.is_empty() && !text.contains("\nhint:"));
+            // A report of the configuration brings its own heading.
+            let heading = if text.starts_with("error: ") { "" } else { "error: " };
+            output::err(&format!("{heading}{text}"));
+            if let Some(hint) = &hint {
                 output::err(&format!("hint: {hint}"));
+            }
+            if as_json {
+                let error = serde_json::json!({ "message": text, "hint": hint, "exit": e.exit() });
+                let whole = serde_json::json!({ "schema": SCHEMA_VERSION, "error": error });
+                let _ = json(&whole);
             }
             e.exit()
         }
@@ -87,24 +96,25 @@ impl Ctx {
         text: impl FnOnce(&T, &View) -> String,
     ) -> Result<(), CliError> {
         if self.json {
-            return self.json(&answer.json);
+            return json(&answer.json);
         }
         output::out(&text(&answer.value, &self.view))
     }
+}
 
-    fn json(&self, value: &Value) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(value);
-        output::out(&text.unwrap_or_else(|_| value.to_string()))
-    }
+/// The address of a connection, after a look at its name.
+fn connection(name: &str, more: &[&str]) -> Result<Url, CliError> {
+    let parsed = crmsync_core::domain::ConnectionName::parse(name);
+    parsed.map_err(|e| CliError::usage(e.to_string(), "crmsync connections"))?;
+    let mut segments = vec!["v1", "connections", name];
+    segments.extend_from_slice(more);
+    Ok(Url::new(&segments))
+}
 
-    /// The address of a connection, after a look at its name.
-    fn connection(&self, name: &str, more: &[&str]) -> Result<Url, CliError> {
-        let parsed = crmsync_core::domain::ConnectionName::parse(name);
-        parsed.map_err(|e| CliError::usage(e.to_string(), "crmsync connections"))?;
-        let mut segments = vec!["v1", "connections", name];
-        segments.extend_from_slice(more);
-        Ok(Url::new(&segments))
-    }
+/// For `--json`: indented, and with the schema version in it.
+fn json(value: &Value) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value);
+    output::out(&text.unwrap_or_else(|_| value.to_string()))
 }
 
 async fn act(cli: Cli) -> Result<u8, CliError> {

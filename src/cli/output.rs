@@ -83,7 +83,7 @@ pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String
     }
     // Padding at the end of lines is nothing to copy.
     let text = table.trim_fmt();
-    text.lines().map(|l| format!("{}\n", l.trim_end())).collect()
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 /// Foreign text on one line.
@@ -99,7 +99,7 @@ fn clean(text: &str) -> String {
 /// Data, to stdout.
 pub fn out(text: &str) -> Result<(), CliError> {
     if cfg!(test) {
-        print!("{}", clean(text));
+        println!("{}", clean(text).trim_end());
         return Ok(());
     }
     write(&mut io::stdout().lock(), text)
@@ -108,7 +108,7 @@ pub fn out(text: &str) -> Result<(), CliError> {
 /// Everything else, to stderr. Best effort: who closed it does not want it.
 pub fn err(text: &str) {
     if cfg!(test) {
-        eprint!("{}", clean(text));
+        eprintln!("{}", clean(text).trim_end());
         return;
     }
     let _ = write(&mut io::stderr().lock(), text);
@@ -117,13 +117,15 @@ pub fn err(text: &str) {
 fn write(to: &mut dyn Write, text: &str) -> Result<(), CliError> {
     let text = clean(text);
     let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
-    match to.write_all(text.as_bytes()).and_then(|()| to.write_all(end.as_bytes())) {
-        Ok(()) => to.flush(),
-        Err(e) => Err(e),
-    }
-    .map_err(|e| match e.kind() {
-        io::ErrorKind::BrokenPipe => CliError::Unread,
-        _ => CliError::here(format!("writing the output: {e}"), "is the disk full? df -h"),
+    let written = to
+        .write_all(text.as_bytes())
+        .and_then(|()| to.write_all(end.as_bytes()))
+        .and_then(|()| to.flush());
+    written.map_err(|e| {
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            return CliError::Unread;
+        }
+        CliError::here(format!("writing the output: {e}"), "is the disk full? df -h")
     })
 }
 

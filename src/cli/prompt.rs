@@ -26,17 +26,8 @@ pub(super) fn yes(question: &str) -> Result<bool, CliError> {
 
 /// A secret: typed without echo on a terminal, else everything on standard input less the line
 /// break at its end.
-pub(super) fn secret(question: &str) -> Result<SecretString, CliError> {
-    let text = if terminal() {
-        ask(question)?;
-        let hidden = Hidden::new();
-        let line = read_line(LONGEST);
-        drop(hidden);
-        output::err("\n");
-        line?
-    } else {
-        read_all(LONGEST)?
-    };
+pub(super) async fn secret(question: &str) -> Result<SecretString, CliError> {
+    let text = if terminal() { typed(question).await? } else { read_all(LONGEST)? };
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
@@ -44,6 +35,20 @@ pub(super) fn secret(question: &str) -> Result<SecretString, CliError> {
         return Err(CliError::usage(message, "e.g. crmsync secret set NAME KEY < FILE"));
     }
     Ok(SecretString::from(text))
+}
+
+/// A line without echo. Ctrl-C ends the program as usual, but not before the echo is back.
+async fn typed(question: &str) -> Result<String, CliError> {
+    ask(question)?;
+    let hidden = Hidden::new();
+    let line = tokio::task::spawn_blocking(|| read_line(LONGEST));
+    let line = tokio::select! {
+        line = line => line.map_err(|e| CliError::here(e.to_string(), "try again")),
+        _ = tokio::signal::ctrl_c() => Err(CliError::here("interrupted: nothing was changed", "")),
+    };
+    drop(hidden);
+    output::err("\n");
+    line?
 }
 
 /// One line of at most `most` bytes, for what is pasted.

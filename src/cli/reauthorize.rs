@@ -33,14 +33,14 @@ pub(super) async fn run(ctx: &Ctx, args: command::Reauthorize) -> Result<u8, Cli
         None => {}
     }
     let name = args.name.unwrap_or_default();
-    let url = ctx.connection(&name, &["reauthorize"])?;
+    let url = super::connection(&name, &["reauthorize"])?;
     let request = ReauthorizeRequest { as_other_account: args.as_other_account };
     let door = ctx.client.post::<ReauthorizeReply>(&url, &request).await?;
     match door.value {
         ReauthorizeReply::Done(reply) => granted(ctx, &Answer { json: door.json, value: reply }),
         ReauthorizeReply::Password { request, username } => {
             let question = format!("Password of {} for {name} (not shown): ", line(&username));
-            let password = prompt::secret(&question)?;
+            let password = prompt::secret(&question).await?;
             let url = Url::new(&["v1", "requests", &request, "password"]);
             granted(ctx, &ctx.client.hand_in(Method::POST, &url, &password).await?)
         }
@@ -108,11 +108,11 @@ fn address(ctx: &Ctx, name: &str, request: &str, url: &str) -> Result<(), CliErr
         let door = json!({
             "schema": SCHEMA_VERSION, "door": "browser", "request": request, "url": url,
         });
-        return ctx.json(&door);
+        return super::json(&door);
     }
-    output::err(&format!("To authorize {name}, open this address and log in:\n"));
+    output::err(&format!("To authorize {name}, open this address and log in:\n\n"));
     output::out(url)?;
-    output::err("");
+    output::err("\n");
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub(super) async fn run(ctx: &Ctx, name: Option<String>, all: bool) -> Result<u8
         ctx.show(&answer, render)?;
         return Ok(DONE);
     };
-    let answer = ctx.client.get::<ConnectionDetail>(&ctx.connection(&name, &[])?).await?;
+    let answer = ctx.client.get::<ConnectionDetail>(&super::connection(&name, &[])?).await?;
     ctx.show(&answer, render_detail)?;
     let dead = answer.value.status.needs_authorization;
     Ok(if dead { NEEDS_AUTHORIZATION } else { DONE })
@@ -111,7 +111,8 @@ pub(super) fn render_detail(d: &ConnectionDetail, view: &View) -> String {
     fact("replica", format!("{} ({} rows)", d.replica, number(c.rows)));
     fact("mails to", d.admins.join(", "));
     fact("created", view.at_zone(d.created));
-    fact("modified", format!("{} by {}", view.at_zone(d.modified), d.modified_by));
+    let by = if d.modified_by.is_empty() { "" } else { " by " };
+    fact("modified", format!("{}{by}{}", view.at_zone(d.modified), d.modified_by));
     if let Some(q) = &d.quota {
         fact("quota", quota(q, view));
     }

@@ -40,7 +40,7 @@ pub(super) async fn disconnect(ctx: &Ctx, name: Option<String>) -> Result<u8, Cl
     let all = ctx.client.get::<Connections>(&Url::new(&["v1", "connections"])).await?;
     let (mut code, mut done) = (DONE, Vec::new());
     for connection in all.value.connections {
-        let url = ctx.connection(&connection.name, &["disconnect"])?;
+        let url = super::connection(&connection.name, &["disconnect"])?;
         match ctx.client.post::<ConnectionStatus>(&url, &json!({})).await {
             Ok(answer) if ctx.json => done.push(answer.json),
             Ok(answer) => output::out(&status::one(&answer.value, &ctx.view))?,
@@ -52,13 +52,13 @@ pub(super) async fn disconnect(ctx: &Ctx, name: Option<String>) -> Result<u8, Cl
         }
     }
     if ctx.json {
-        ctx.json(&json!({ "schema": SCHEMA_VERSION, "connections": done }))?;
+        super::json(&json!({ "schema": SCHEMA_VERSION, "connections": done }))?;
     }
     Ok(code)
 }
 
 async fn order(ctx: &Ctx, name: &str, what: &str, body: &Value) -> Result<u8, CliError> {
-    let url = ctx.connection(name, &[what])?;
+    let url = super::connection(name, &[what])?;
     let answer = ctx.client.post::<ConnectionStatus>(&url, body).await?;
     ctx.show(&answer, status::one)?;
     Ok(DONE)

@@ -7,13 +7,13 @@ use crate::control::protocol::{ConnectionDetail, TestReply};
 use crmsync_core::domain::CheckOutcome;
 
 pub(super) async fn run(ctx: &Ctx, name: &str) -> Result<u8, CliError> {
-    let url = ctx.connection(name, &["test"])?;
+    let url = super::connection(name, &["test"])?;
     let answer = ctx.client.post::<TestReply>(&url, &serde_json::json!({})).await?;
     ctx.show(&answer, render)?;
     if answer.value.passed {
         return Ok(DONE);
     }
-    let now = ctx.client.get::<ConnectionDetail>(&ctx.connection(name, &[])?).await?;
+    let now = ctx.client.get::<ConnectionDetail>(&super::connection(name, &[])?).await?;
     let dead = now.value.status.needs_authorization;
     Ok(if dead { NEEDS_AUTHORIZATION } else { FAILED })
 }

@@ -1,6 +1,6 @@
 //! One sample of every shape, for tests of the server and of the command line.
 
-#![allow(missing_docs, reason = "samples")]
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "samples")]
 
 use super::protocol::*;
 use crmsync_core::domain::{Check, CheckOutcome, Time};

@@ -41,10 +41,10 @@ impl Actor {
         self.store_retry = now.checked_add(SignedDuration::from_secs(5)).ok();
         // In memory only, so that `status` tells; the next event that is stored keeps it.
         let text = error.to_string();
-        let event = match error {
-            StoreError::DiskFull { .. } | StoreError::ReadOnly { .. } => Event::DiskFull { text },
-            _ => return,
-        };
+        if !matches!(error, StoreError::DiskFull { .. } | StoreError::ReadOnly { .. }) {
+            return;
+        }
+        let event = Event::DiskFull { text };
         let (state, _) = connection::step(&self.state, &event, now, &self.rules());
         self.state.disk = state.disk;
         self.publish();
@@ -109,7 +109,11 @@ impl Actor {
                     let uid = self.caller.as_ref().filter(|c| c.user == by).map(|c| c.uid);
                     change.audit.push(self.audit_line(uid, &by, &text));
                 }
-                other => todo.push(other),
+                Effect::StartRun { .. }
+                | Effect::StopRun(_)
+                | Effect::ProbeGrantAt(_)
+                | Effect::WakeAt(_)
+                | Effect::Refuse(_) => todo.push(effect),
             }
         }
         let letters = notices.due(now, &notice_rules);
@@ -265,7 +269,7 @@ impl Actor {
     }
 
     fn tell_notices(&self, notices: &Notices) {
-        let old: Vec<String> = self.notices.list().map(|c| line(c)).collect();
+        let old: Vec<String> = self.notices.list().map(line).collect();
         for condition in notices.list() {
             if !old.contains(&line(condition)) {
                 self.shared.tell(Told::Notice(super::view::notice_line(&self.name, condition)));

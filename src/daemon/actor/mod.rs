@@ -12,9 +12,9 @@ mod runs;
 pub mod view;
 
 use super::copy::Copy;
-use super::grant::Holder;
+use super::grant::{Holder, Use};
 use super::shared::Shared;
-use super::toll::Gate;
+use super::toll::{Gate, Member};
 use super::work::{ObjectSummary, Report};
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
@@ -25,11 +25,12 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -57,6 +58,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of a suspect grant has ended.
     Probed(Result<(), crmsync_core::domain::Fault>),
+    /// Somebody saw that what our account may see has changed.
+    SightChanged,
     /// A resume probe has ended.
     ResumeProbed,
     /// A new grant was got and looked at.
@@ -101,8 +104,18 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     /// The HTTP client of its network.
     pub http: Http,
-    /// Of settings and referenced files.
-    pub fingerprint: u64,
+    /// Hashes of the files that the settings name, by key.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Parts {
+    fn current(&self) -> Use {
+        Use {
+            provider: Arc::clone(&self.provider),
+            http: self.http.clone(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
 }
 
 /// What others may do with a connection.
@@ -155,6 +168,8 @@ pub struct Actor {
     provider: Arc<dyn Provider>,
     holder: Arc<Holder>,
     copy: Copy,
+    /// Hashes of the files that its settings name.
+    files: BTreeMap<String, String>,
     gate: Option<Arc<Gate>>,
     state: Connection,
     version: u64,
@@ -164,6 +179,8 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
     /// When a failed store is tried again; none once it has taken something.
@@ -201,9 +218,7 @@ impl Actor {
         let holder = Arc::new(Holder::new(
             id,
             name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
+            parts.current(),
             store.clone(),
             Arc::clone(&shared.vault),
             shared.env,
@@ -219,6 +234,7 @@ impl Actor {
             settings: parts.settings,
             provider: parts.provider,
             holder,
+            files: parts.files,
             gate: None,
             state,
             version,
@@ -228,6 +244,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             store_retry: None,
@@ -270,6 +287,11 @@ impl Actor {
         Rules::new(rotates, interval, self.settings.alarm_after, schedule::seed(self.name.as_str()))
     }
 
+    /// Where calls count while the org is not known.
+    fn no_domain(&self) -> QuotaDomain {
+        QuotaDomain(format!("unknown:{}", self.id))
+    }
+
     /// Joins the quota domain of the org.
     fn join(&mut self, identity: &Identity) -> Result<(), StoreError> {
         let domain = self.provider.domain(identity);
@@ -286,8 +308,15 @@ impl Actor {
             own_share: q.own_share,
             limit: q.limit,
         };
-        gate.join(&self.id, settings, self.provider.spec().daily_limit);
-        self.gate = Some(gate);
+        let admins = if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
+        let member = Member { name: self.name.to_string(), settings, admins };
+        gate.join(&self.id, member, self.provider.spec().daily_limit);
+        if self.gate.replace(Arc::clone(&gate)).is_none()
+            && let Some(before) = self.shared.meters.in_use(&self.no_domain())
+        {
+            // The calls of a first authorization came before anybody knew the domain.
+            gate.take_over(&before);
+        }
         Ok(())
     }
 
@@ -298,16 +327,22 @@ impl Actor {
             None => self
                 .shared
                 .meters
-                .gate(&crmsync_core::domain::QuotaDomain(format!("unknown:{}", self.id)))
+                .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
-        // A rotating credential that was refused must not be shown again: it could end its family.
+        // A rotating credential that was itself refused must not be shown again: it could end its
+        // family. Where the user, the app or a permission was refused, an admin may have mended it.
         let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+            connection::Grant::Dead { reason, text, .. }
+                if self.rules().rotates && of_the_token(reason) =>
+            {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
-            _ => None,
+            connection::Grant::Good { .. }
+            | connection::Grant::Suspect { .. }
+            | connection::Grant::Dead { .. }
+            | connection::Grant::Unconfirmed { .. } => None,
         };
         Ok(super::testing::Subject {
             name: self.name.to_string(),
@@ -332,6 +367,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -342,7 +378,7 @@ impl Actor {
                     None => return,
                 },
                 () = tokio::time::sleep(wake) => {
-                    self.wake().await;
+                    self.wake();
                     rested = self.shared.env.instant() + BETWEEN_WAKES;
                 }
             }
@@ -377,7 +413,7 @@ impl Actor {
         })
     }
 
-    async fn wake(&mut self) {
+    fn wake(&mut self) {
         let now = self.shared.env.now();
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
             self.probe();
@@ -396,13 +432,21 @@ impl Actor {
             Message::Event(event) => self.take(&[event], Change::default()),
             Message::Due(due) => self.due(due),
             Message::Quota(change) => self.quota(change),
-            Message::Configure(parts) => self.configure(*parts).await,
-            Message::RunOver(id, report) => self.run_over(&id, *report).await,
+            Message::Configure(parts) => self.configure(*parts),
+            Message::RunOver(id, report) => self.run_over(&id, *report),
             Message::Probed(result) => {
                 self.probing = false;
                 self.probe_at = None;
                 self.take(&[Event::ProbeResult(result)], Change::default());
             }
+            Message::SightChanged => match self.holder.forget_check() {
+                // The run looks for itself, and compares keys before it says `caught up`.
+                Ok(()) => {
+                    self.cause = "changed permissions";
+                    self.take(&[Event::Due], Change::default());
+                }
+                Err(error) => self.not_stored(&error),
+            },
             Message::ResumeProbed => {
                 self.probing = false;
                 self.look_at_quota();
@@ -429,7 +473,7 @@ impl Actor {
             Message::Callback(by, redirected, answer) => self.callback(by, redirected, answer),
             Message::Password(by, password, answer) => self.password(by, password, answer),
             Message::Confirm(by, answer) => self.confirm(&by, answer).await,
-            Message::Reject(by, answer) => self.reject(&by, answer).await,
+            Message::Reject(by, answer) => self.reject(&by, answer),
             Message::SetSecret(by, key, value, answer) => {
                 let _ = answer.send(self.set_secret(&by, &key, &value).await);
             }
@@ -438,18 +482,14 @@ impl Actor {
     }
 
     /// New settings. A run under way goes on with the old ones unless they matter to it.
-    async fn configure(&mut self, parts: Parts) {
+    fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder = Arc::new(Holder::new(
-            &self.id,
-            self.name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
-            self.shared.store.clone(),
-            Arc::clone(&self.shared.vault),
-            self.shared.env,
-        ));
+        let fresh = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -463,7 +503,9 @@ impl Actor {
             || old.keys != self.settings.keys
             || old.provider != self.settings.provider
             || old.network != self.settings.network
-            || old.secrets != self.settings.secrets;
+            || old.secrets != self.settings.secrets
+            || self.files != parts.files;
+        self.files = parts.files;
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }
@@ -474,10 +516,31 @@ impl Actor {
         let mut events = vec![Event::Configured { enabled }];
         if needs_new_run && enabled {
             self.wish(|w| w.describe = true);
-            events.push(Event::Due);
+            events.push(Event::SettingsChanged);
         }
         self.cause = "reload";
         self.take(&events, Change::default());
+        if needs_new_run && enabled {
+            self.try_credential();
+        }
+    }
+}
+
+/// The refusal is of the credential itself, not of what surrounds it.
+fn of_the_token(reason: &Reason) -> bool {
+    match reason {
+        Reason::NeverAuthorized
+        | Reason::GrantRevoked
+        | Reason::GrantExpired
+        | Reason::GrantLostWhileRotating
+        | Reason::DisconnectedByAdmin => true,
+        Reason::CredentialsChanged
+        | Reason::UserDeactivated
+        | Reason::PermissionsMissing { .. }
+        | Reason::AppBlocked
+        | Reason::WrongOrg { .. }
+        | Reason::WrongAccount { .. }
+        | Reason::ClientSecretExpired => false,
     }
 }
 

@@ -174,7 +174,11 @@ impl Run {
                     replica.write(&[rows, Change::State { object, state: &state }])
                 })
                 .await?;
-            self.count(&applied[..applied.len().min(1)], slot == Slot::Sweep);
+            // Keys that are noted for a comparison are no rows.
+            if slot != Slot::Sweep {
+                self.account.read += applied.first().map_or(0, |a| a.rows);
+                self.count(applied.first());
+            }
             let total = self.rows.entry(task.object.clone()).or_default();
             if slot != Slot::Sweep {
                 *total += rows;
@@ -190,11 +194,8 @@ impl Run {
         Ok(())
     }
 
-    fn count(&mut self, applied: &[Applied], keys_only: bool) {
+    fn count<'a>(&mut self, applied: impl IntoIterator<Item = &'a Applied>) {
         for a in applied {
-            if !keys_only {
-                self.account.read += a.rows;
-            }
             self.account.changed += a.changed;
             self.account.deleted += a.deleted;
         }
@@ -255,6 +256,9 @@ impl Run {
         });
         let (name, state_text) = (object.to_owned(), json(state));
         let (at, todo) = (self.work.env.now(), std::mem::take(todo));
+        // Rows change by these; that the state is stored is no change of the copy.
+        let of_rows: Vec<bool> =
+            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep)).collect();
         let applied = self
             .work
             .copy
@@ -292,7 +296,7 @@ impl Run {
                 replica.write(&changes)
             })
             .await?;
-        self.count(&applied, true);
+        self.count(applied.iter().zip(of_rows).filter(|(_, rows)| *rows).map(|(one, _)| one));
         if let Some((hide, _)) = ending {
             let held: u64 = applied.iter().map(|a| a.held).sum();
             let missing: u64 = applied.iter().map(|a| a.missing).sum();
@@ -335,16 +339,13 @@ impl Run {
         }
         if let Some(mut consequences) = state.failed(slot, fault, now) {
             self.say(format!("{object}: {fault}"));
-            let moved = match fault {
-                Fault::SchemaMoved { field, .. } => {
-                    if let Some(field) = field {
-                        self.refused.insert((object.to_owned(), field.clone()));
-                    }
-                    self.gone.insert((object.to_owned(), field.clone()));
-                    true
+            let moved = matches!(fault, Fault::SchemaMoved { .. });
+            if let Fault::SchemaMoved { field, .. } = fault {
+                if let Some(field) = field {
+                    self.refused.insert((object.to_owned(), field.clone()));
                 }
-                _ => false,
-            };
+                self.gone.insert((object.to_owned(), field.clone()));
+            }
             self.apply(object, &mut consequences).await?;
             return Ok(if moved { Failed::SchemaMoved } else { Failed::Handled });
         }
