@@ -339,7 +339,7 @@ ca_file = \"{}\"",
     {
         assert!(known.contains_key(kind), "the front saw no {kind}: {:?}", known.keys());
     }
-    for server in &mail {
+    if let Some(server) = &mail {
         places.extend(server.mails().iter().map(|m| {
             (
                 "a mail".to_owned(),
