@@ -1,7 +1,7 @@
 //! Calls: planned tasks are packed, sent, and what comes back is committed.
 
 use super::prelude::json;
-use super::{Progress, Run, Stop};
+use super::{Progress, Run, Stop, given_up};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode};
 use crmsync_core::config::settings;
@@ -108,7 +108,13 @@ impl Run {
             let (sink, batches) = mpsc::channel(2);
             let ctx = Ctx { session: &session, toll: toll.as_ref() };
             let sent = provider.send(ctx, call, schema, sink);
-            let (outcome, written) = tokio::join!(sent, self.write_batches(call, slots, batches));
+            let stop = self.work.stop.clone();
+            let both = async { tokio::join!(sent, self.write_batches(call, slots, batches)) };
+            // What is committed covers itself; a read whose answer is given up is read again.
+            let (outcome, written) = tokio::select! {
+                done = both => done,
+                () = given_up(&stop) => return Err(Stop::Cancelled),
+            };
             written?;
             match outcome {
                 Ok(outcome) => {

@@ -25,7 +25,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// See [`given_up`].
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a run is made with.
 pub struct Work {
@@ -346,7 +350,11 @@ impl Run {
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
             let ctx = Ctx { session: &session, toll: self.toll.as_ref() };
-            match question(ctx).await {
+            let answer = tokio::select! {
+                answer = question(ctx) => answer,
+                () = given_up(&self.work.stop) => return Err(Stop::Cancelled),
+            };
+            match answer {
                 Ok(value) => return Ok(value),
                 Err(Failure::Held) => return Err(Stop::Quota),
                 Err(Failure::Fault(fault)) => return Err(Stop::Fault(fault)),
@@ -417,6 +425,13 @@ impl Run {
             })
             .await
     }
+}
+
+/// A run that is to stop gives the answer to a question this long, and then does without it. Never
+/// used around a refresh: what comes with its answer is lost without it.
+async fn given_up(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(ANSWER_WITHIN).await;
 }
 
 fn provider_clock<'a>(
