@@ -309,8 +309,12 @@ impl Actor {
     }
 
     async fn live(mut self) {
+        // Never at once again: a wake that finds nothing to do must not become a loop. Counted from
+        // the last wake, so that messages that come more often do not put it off for ever.
+        let least = Duration::from_millis(200);
+        let mut earliest = self.shared.env.instant();
         loop {
-            let wake = self.wake_in();
+            let wake = (self.shared.env.instant() + self.wake_in()).max(earliest);
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Shutdown(done)) => {
@@ -331,7 +335,10 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-                () = tokio::time::sleep(wake) => self.wake().await,
+                () = tokio::time::sleep_until(wake.into()) => {
+                    self.wake();
+                    earliest = self.shared.env.instant() + least;
+                }
             }
         }
     }
@@ -356,23 +363,27 @@ impl Actor {
         .into_iter()
         .flatten()
         .min();
-        // Never at once: a wake that finds nothing to do must not become a loop.
-        let least = Duration::from_millis(200);
         let most = Duration::from_secs(3600);
         at.map_or(most, |at| {
-            Duration::try_from(at.duration_since(now)).unwrap_or(least).clamp(least, most)
+            Duration::try_from(at.duration_since(now)).unwrap_or_default().min(most)
         })
     }
 
-    async fn wake(&mut self) {
+    fn wake(&mut self) {
         let now = self.shared.env.now();
-        self.store_retry = None;
+        let again = self.store_retry.take().is_some();
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
             self.probe();
         }
         self.look_at_quota();
-        self.cause = "retry";
-        self.take(&[Event::Due], Change::default());
+        // A letter that is due is no reason to run.
+        let wanted = connection::next_wake(&self.state, now, &self.rules());
+        if again || wanted.is_some_and(|at| at <= now) {
+            self.cause = "retry";
+            self.take(&[Event::Due], Change::default());
+        } else {
+            self.take(&[], Change::default());
+        }
     }
 
     async fn receive(&mut self, message: Message) {
