@@ -21,5 +21,6 @@
 mod support;
 
 mod bench_selftest;
+mod kills;
 mod refresh;
 mod story;
