@@ -447,7 +447,8 @@ impl Holder {
     /// Looks who answers, once a day, or at once where it was never looked.
     pub async fn check_identity(
         self: &Arc<Self>,
-        toll: &dyn Toll) -> Result<Checked, SessionOrHeld> {
+        toll: &dyn Toll,
+    ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let now = self.env.now();
         let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);

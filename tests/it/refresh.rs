@@ -195,7 +195,8 @@ fn a_client_that_hangs_up_and_a_reload_lose_no_refresh() {
     // the reload ends the run, and makes a new holder while the refresh of the old one is out
     let path = scene.daemon.path("etc/crmsync.toml");
     let text = std::fs::read_to_string(&path).expect("the configuration");
-    let text = text.replace("[connections.sf.objects]", "[connections.sf.objects]\nContact = \"all\"");
+    let text =
+        text.replace("[connections.sf.objects]", "[connections.sf.objects]\nContact = \"all\"");
     scene.daemon.write_config("crmsync.toml", &text);
     let reloaded = scene.daemon.api("POST", "/v1/reload", Some(&json!({}))).ok();
     assert!(reloaded["changed"][NAME].is_array() || !reloaded["changed"][NAME].is_null());

@@ -18,8 +18,8 @@ pub const ADA: &str = "ada@example.test";
 /// For what a busy machine may take long over.
 pub const LONG: Duration = Duration::from_secs(60);
 /// Pages of the first load.
-pub const PAGES: u64 = 30;
-const PAGE: u64 = 50;
+pub const PAGES: u64 = 60;
+const PAGE: u64 = 25;
 const OBJECTS: [&str; 3] = ["Account", "Contact", "Opportunity"];
 
 /// What the daemon was found to have been doing, by what it left on the disk or unanswered.
@@ -50,7 +50,12 @@ impl Story {
     pub fn begin() -> Self {
         let accounts = format!("Account={}", PAGES * PAGE);
         let sandbox = Sandbox::start(&[
-            "--rotate", "--records", &accounts, "--records", "Contact=120", "--records",
+            "--rotate",
+            "--records",
+            &accounts,
+            "--records",
+            "Contact=120",
+            "--records",
             "Opportunity=40",
         ]);
         let post = Postfix::start();
@@ -162,7 +167,8 @@ impl Story {
     pub fn same(&self) {
         let replica = self.daemon.replica(NAME);
         for object in &OBJECTS[..2] {
-            let source = Source::salesforce(&self.describes[object], &[], self.sandbox.dump(object));
+            let source =
+                Source::salesforce(&self.describes[object], &[], self.sandbox.dump(object));
             replica.assert_same(&object.to_lowercase(), &source);
         }
     }

@@ -66,7 +66,8 @@ impl Scene {
     }
 
     fn servers(issuer: Issuer) -> (Sandbox, Option<(Oidc, Gate)>, TcpProxy, Postfix) {
-        let sandbox = Sandbox::start(&["--rotate", "--records", "Account=60", "--records", "Contact=20"]);
+        let sandbox =
+            Sandbox::start(&["--rotate", "--records", "Account=60", "--records", "Contact=20"]);
         let (oidc, proxy) = match issuer {
             Issuer::Sandbox => (None, TcpProxy::start(sandbox.port())),
             Issuer::Oidc => {
@@ -112,7 +113,8 @@ impl Scene {
         let path = format!("/v1/connections/{NAME}/reauthorize");
         let begun = self.daemon.api("POST", &path, Some(&json!({}))).ok();
         let url = begun["url"].as_str().expect("an address to open");
-        let who = Walk { user: &self.sandbox.user, password: &self.sandbox.password, approve: true };
+        let who =
+            Walk { user: &self.sandbox.user, password: &self.sandbox.password, approve: true };
         let redirected = browser::walk(url, &who).unwrap_or_else(|s| panic!("{url}: {s:?}"));
         let request = begun["request"].as_str().expect("a request");
         let body = json!({ "value": redirected });

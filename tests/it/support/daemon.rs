@@ -232,11 +232,7 @@ impl Daemon {
                     .and_then(|t| t.parse::<jiff::Timestamp>().ok())
                     .is_some_and(|t| t.as_second() > now.as_second())
             };
-            if times.iter().all(|key| past(key)) {
-                Ok(status)
-            } else {
-                Err(format!("{status:#}"))
-            }
+            if times.iter().all(|key| past(key)) { Ok(status) } else { Err(format!("{status:#}")) }
         })
     }
 

@@ -103,7 +103,8 @@ impl Shared {
         let mut body = vec![0; length];
         from.read_exact(&mut body).ok()?;
         if !self.active(&bearer)? {
-            let text = r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#;
+            let text =
+                r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#;
             let head = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n";
             let end = format!("connection: close\r\ncontent-length: {}\r\n\r\n{text}", text.len());
             return stream.write_all(format!("{head}{end}").as_bytes()).ok();
@@ -118,7 +119,10 @@ impl Shared {
                 head.push_str(&format!("{name}: {value}\r\n"));
             }
         }
-        head.push_str(&format!("connection: close\r\ncontent-length: {}\r\n\r\n", answer.body.len()));
+        head.push_str(&format!(
+            "connection: close\r\ncontent-length: {}\r\n\r\n",
+            answer.body.len()
+        ));
         stream.write_all(head.as_bytes()).ok()?;
         stream.write_all(&answer.body).ok()
     }
