@@ -5,6 +5,8 @@
 //! no body, code, verifier or token in any text; nothing is stored here: the caller commits.
 
 mod grant;
+#[cfg(test)]
+mod live_tests;
 mod redirect;
 
 pub use grant::{

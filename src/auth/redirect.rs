@@ -51,12 +51,11 @@ pub fn code_from_redirect(
     if text.len() > LONGEST {
         return Err(RedirectError::Form { what: "the text is too long" });
     }
-    let query = match Url::parse(text) {
-        Ok(url) => url.query().map(str::to_owned),
-        Err(_) => {
-            let query = text.split_once('?').map_or(text, |(_, query)| query);
-            Some(query.split('#').next().unwrap_or(query).to_owned())
-        }
+    let query = if let Ok(url) = Url::parse(text) {
+        url.query().map(str::to_owned)
+    } else {
+        let query = text.split_once('?').map_or(text, |(_, query)| query);
+        Some(query.split('#').next().unwrap_or(query).to_owned())
     };
     let query = query.ok_or(RedirectError::Form { what: "the address has no parameters" })?;
     let mut words: BTreeMap<String, String> = BTreeMap::new();

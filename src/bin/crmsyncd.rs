@@ -41,7 +41,10 @@ fn main() -> ExitCode {
         replica_dir: flags.replica_dir,
         socket: flags.socket,
     };
-    match runtime.block_on(run(options)) {
+    let ended = runtime.block_on(run(options));
+    // A name lookup or a write that hangs on its thread must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             tracing::error!("{:#}", failed.error);

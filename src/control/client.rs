@@ -21,7 +21,7 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// Longest line of the event stream.
 const LONGEST_EVENT: usize = 1024 * 1024;
 /// The slowest command (test of a connection with many objects) stays far below.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// The daemon sends at least a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
 

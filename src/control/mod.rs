@@ -1,5 +1,5 @@
 //! The control socket: protocol (both ends), envelope of the answers, server, client, and the
-//! OpenAPI document of it all.
+//! `OpenAPI` document of it all.
 
 pub mod client;
 pub mod envelope;

@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the handlers' own attributes; `docs/openapi.json` is its
+//! The `OpenAPI` document, made from the handlers' own attributes; `docs/openapi.json` is its
 //! committed copy, compared by a test (`CRMSYNC_WRITE_OPENAPI=1 cargo test openapi` renews it).
 
 use super::server::{events, handlers};

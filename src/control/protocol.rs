@@ -267,7 +267,7 @@ pub struct RunLine {
     /// End; none while it runs.
     #[schema(value_type = Option<String>)]
     pub ended: Option<Time>,
-    /// `done`, `stopped: …`, `failed: …`, `running`.
+    /// `done`, `stopped: …`, `failed: …`, `running`, `waiting` (for the run before to end).
     pub outcome: String,
     /// API calls paid.
     pub calls: u64,
@@ -627,7 +627,7 @@ pub struct KeyStatus {
     pub id: String,
     /// Where it lies.
     pub path: String,
-    /// How many connections have sealed secrets.
+    /// How many secrets are sealed with it.
     pub sealed: u64,
     /// What is weak about it; may be empty.
     pub warning: String,

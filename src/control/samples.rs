@@ -1,5 +1,7 @@
 //! One sample of every shape, for tests of the server and of the command line.
 
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "samples")]
+
 use super::protocol::*;
 use crmsync_core::domain::{Check, CheckOutcome, Time};
 use std::collections::BTreeMap;

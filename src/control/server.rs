@@ -14,7 +14,7 @@ pub mod routes;
 mod socket;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use access::Access;
 pub use socket::{BindError, CALLERS, bind};

@@ -208,7 +208,7 @@ impl Desk {
         summary(&self.lines(false).await.unwrap_or_default())
     }
 
-    async fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
+    fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
         let what = format!("forgetting {name}");
         let parsed = ConnectionName::parse(name)
             .map_err(|e| Refusal::new(RefusalCode::Invalid, e.to_string()))?;
@@ -273,12 +273,15 @@ impl Desk {
             let (done, stopped) = tokio::sync::oneshot::channel();
             handle.send(Message::Shutdown(done));
             let _ = stopped.await;
+            // It joins again under its new name; until then it speaks for nobody.
+            shared.meters.all().iter().for_each(|gate| gate.leave(&handle.id));
         }
-        shared.store.rename(old, new).map_err(|e| match e {
-            StoreError::UnknownConnection(_) => {
-                Refusal::new(RefusalCode::NotFound, e.to_string()).hint("crmsync connections")
+        shared.store.rename(old, new).map_err(|e| {
+            if matches!(e, StoreError::UnknownConnection(_)) {
+                return Refusal::new(RefusalCode::NotFound, e.to_string())
+                    .hint("crmsync connections");
             }
-            other => store(&what, &other),
+            store(&what, &e)
         })?;
         // The name is the link between store and file: whoever dies here finds the file under its
         // old name at the next start, see `Supervisor::apply`.
@@ -465,9 +468,12 @@ impl Commands for Desk {
             let (_, handle) = self.handle(&name)?;
             self.audit(&by, Some(&name), "test");
             let subject = handle.ask(Message::Subject).await?;
-            let (reply, proved) = testing::test(subject).await;
-            if let Some(result) = proved {
+            let (reply, learned) = testing::test(subject).await;
+            if let Some(result) = learned.proved {
                 handle.send(Message::Probed(result));
+            }
+            if learned.sight_changed {
+                handle.send(Message::SightChanged);
             }
             Ok(reply)
         })
@@ -557,7 +563,7 @@ impl Commands for Desk {
 
     fn forget(&self, by: Caller, name: String, request: ForgetRequest) -> Reply<'_, ()> {
         Box::pin(async move {
-            self.do_forget(&name, request.with_data).await?;
+            self.do_forget(&name, request.with_data)?;
             self.audit(
                 &by,
                 Some(&name),
@@ -595,8 +601,6 @@ impl Commands for Desk {
                         .runs(&c.id, limit)
                         .map_err(|e| store("reading the log", &e))?;
                     lines.extend(runs.iter().map(|r| run_line(&c.name, r)));
-                } else {
-                    continue;
                 }
             }
             if let Some(name) = &name
@@ -617,8 +621,14 @@ impl Commands for Desk {
                     .hint("crmsync log NAME lists them")
             };
             let shared = self.supervisor.shared();
-            let number: i64 = id.parse().map_err(|_| none())?;
-            let stored = shared.store.run(number).map_err(|e| store("reading the log", &e))?;
+            let reading = |e| store("reading the log", &e);
+            let mut stored = match id.parse::<i64>() {
+                Ok(number) => shared.store.run(number).map_err(reading)?,
+                Err(_) => None,
+            };
+            if stored.is_none() {
+                stored = shared.store.run_named(&id).map_err(reading)?;
+            }
             let stored = stored.ok_or_else(none)?;
             let names = shared.store.connections().map_err(|e| store("reading the log", &e))?;
             let name = names.into_iter().find(|c| c.id == stored.run.connection);

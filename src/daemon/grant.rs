@@ -9,6 +9,7 @@
 
 use super::env::{self, Env};
 use super::vault::VaultSlot;
+use super::work::Wishes;
 use crate::auth::{self, App, GrantError};
 use crate::provider::http::Http;
 use crate::provider::{Ctx, Failure, Provider, Session, Toll};
@@ -83,28 +84,33 @@ impl From<Fault> for SessionError {
 pub struct Checked {
     /// Who answers, as far as known.
     pub identity: Option<Identity>,
-    /// What the account may see has changed.
-    pub sight_changed: bool,
     /// The server's clock, if it was asked.
     pub server_time: Option<Time>,
+}
+
+/// What a credential is used with; a reload makes a new one.
+#[derive(Clone)]
+pub struct Use {
+    /// The foreign system.
+    pub provider: Arc<dyn Provider>,
+    /// The HTTP client of its network.
+    pub http: Http,
+    /// Settings in force.
+    pub settings: Arc<Settings>,
 }
 
 /// See the module.
 pub struct Holder {
     id: String,
     name: String,
-    provider: Arc<dyn Provider>,
-    http: Http,
-    settings: RwLock<Arc<Settings>>,
+    /// With a stamp that changes with what a session depends on: one of before is not used.
+    current: RwLock<(Use, u64)>,
     store: Store,
     vault: Arc<VaultSlot>,
     env: Env,
-    /// Of the settings that a session depends on; a session of other ones is not used.
-    stamp: u64,
     slot: Arc<Mutex<Slot>>,
 }
 
-/// What the holders of a connection (one for each reload) have in common.
 #[derive(Default)]
 struct Slot {
     session: Option<Session>,
@@ -132,9 +138,7 @@ impl Holder {
     pub fn new(
         id: &str,
         name: &str,
-        provider: Arc<dyn Provider>,
-        http: Http,
-        settings: Arc<Settings>,
+        current: Use,
         store: Store,
         vault: Arc<VaultSlot>,
         env: Env,
@@ -142,65 +146,53 @@ impl Holder {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
-            provider,
-            http,
-            settings: RwLock::new(settings),
+            current: RwLock::new((current, 0)),
             store,
             vault,
             env,
-            stamp: 0,
             slot: Arc::default(),
         }
     }
 
-    /// The holder after a reload. A refresh under way in the old one is waited for by the new one,
-    /// and what it could not store is not lost; the session goes on unless it was made with
-    /// settings that no longer hold (`fresh`).
-    pub fn successor(
-        &self,
-        provider: Arc<dyn Provider>,
-        http: Http,
-        settings: Arc<Settings>,
-        fresh: bool,
-    ) -> Self {
-        Self {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            provider,
-            http,
-            settings: RwLock::new(settings),
-            store: self.store.clone(),
-            vault: Arc::clone(&self.vault),
-            env: self.env,
-            stamp: self.stamp + u64::from(fresh),
-            slot: Arc::clone(&self.slot),
-        }
+    /// A reload changed what the credential is used with. The holder stays the same, so that a
+    /// refresh under way stays the only one. `fresh`: sessions of before are of another place.
+    pub fn change(&self, new: Use, fresh: bool) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = (new, current.1 + u64::from(fresh));
+    }
+
+    fn current(&self) -> Use {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn stamp(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// The foreign system.
-    pub fn provider(&self) -> &Arc<dyn Provider> {
-        &self.provider
+    pub fn provider(&self) -> Arc<dyn Provider> {
+        self.current().provider
     }
 
     /// The HTTP client of its network.
-    pub fn http(&self) -> &Http {
-        &self.http
+    pub fn http(&self) -> Http {
+        self.current().http
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.current().settings
     }
 
     /// The OAuth app as this connection uses it.
     pub fn app(&self) -> Result<App, Fault> {
         let settings = self.settings();
         let client_id = settings.keys.get("client_id").cloned().unwrap_or_default();
-        let fixed = self.provider.spec().callback.unwrap_or_default();
+        let fixed = self.provider().spec().callback.unwrap_or_default();
         Ok(App {
             client_id,
             client_secret: self.secret(CLIENT_SECRET)?,
             redirect: settings.callback_url.clone().unwrap_or_else(|| fixed.to_owned()),
         })
-    }
-
-    fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Facts of the grant and their version in the store.
@@ -250,7 +242,7 @@ impl Holder {
     pub async fn session(self: &Arc<Self>) -> Result<Session, SessionError> {
         let slot = Arc::clone(&self.slot).lock_owned().await;
         if slot.unsaved.is_none()
-            && let Some(session) = slot.usable(self.stamp)
+            && let Some(session) = slot.usable(self.stamp())
         {
             return Ok(session.clone());
         }
@@ -265,7 +257,7 @@ impl Holder {
         why: &str,
     ) -> Result<Session, SessionError> {
         let mut slot = Arc::clone(&self.slot).lock_owned().await;
-        if let Some(session) = slot.usable(self.stamp)
+        if let Some(session) = slot.usable(self.stamp())
             && session.token.expose_secret() != dead.token.expose_secret()
         {
             return Ok(session.clone());
@@ -283,7 +275,7 @@ impl Holder {
     /// Takes over a session that was just proved together with its grant.
     pub async fn take_session(&self, session: Session) {
         let mut slot = self.slot.lock().await;
-        slot.put(session, self.stamp);
+        slot.put(session, self.stamp());
         slot.unsaved = None;
     }
 
@@ -321,16 +313,17 @@ impl Holder {
         if let Some(token) = slot.unsaved.clone() {
             self.save_rotated(&token)?;
             slot.unsaved = None;
-            if let Some(session) = slot.usable(self.stamp) {
+            if let Some(session) = slot.usable(self.stamp()) {
                 return Ok(session.clone());
             }
         }
-        let session = match self.provider.credential() {
+        let stamp = self.stamp();
+        let session = match self.provider().credential() {
             CredentialKind::Code => self.refresh(slot).await?,
             CredentialKind::ClientCredentials => self.client_credentials().await?,
             CredentialKind::Password => self.log_in().await?,
         };
-        slot.put(session.clone(), self.stamp);
+        slot.put(session.clone(), stamp);
         Ok(session)
     }
 
@@ -344,16 +337,37 @@ impl Holder {
         if app.client_secret.is_none() {
             return Err(self.never(CLIENT_SECRET));
         }
-        match auth::client_credentials(&self.http, self.provider.as_ref(), &app).await {
-            Ok(granted) => Ok(granted.session),
+        match auth::client_credentials(&self.http(), self.provider().as_ref(), &app).await {
+            Ok(granted) => {
+                self.same_org(&self.facts()?.0, granted.org)?;
+                Ok(granted.session)
+            }
             Err(e) => Err(e.fault().clone().into()),
+        }
+    }
+
+    /// A token answer of another org than the pinned one is refused before it is used: the same
+    /// log-in can lead elsewhere from one day to the next (a sandbox that was refreshed).
+    fn same_org(&self, facts: &GrantFacts, found: Option<String>) -> Result<(), Fault> {
+        let (Some(pinned), Some(org_id)) = (&facts.identity, found) else { return Ok(()) };
+        let found = Identity { org_id, ..pinned.clone() };
+        let org = self.settings().org_id.clone();
+        match reauth::judge(Some(pinned), org.as_deref(), &found, false) {
+            verdict @ Verdict::OtherOrg { .. } => Err(Fault::NeedsAuthorization {
+                text: format!("{} now leads to org {}", found.username, found.org_id),
+                reason: verdict.reason().unwrap_or(Reason::GrantRevoked),
+            }),
+            Verdict::Same
+            | Verdict::FirstTime
+            | Verdict::ChangedAsAsked { .. }
+            | Verdict::OtherAccount { .. } => Ok(()),
         }
     }
 
     async fn log_in(&self) -> Result<Session, SessionError> {
         let Some(password) = self.secret(PASSWORD)? else { return Err(self.never(PASSWORD)) };
         let user = self.settings().keys.get("username").cloned().unwrap_or_default();
-        Ok(self.provider.log_in(&user, &password).await?)
+        Ok(self.provider().log_in(&user, &password).await?)
     }
 
     async fn refresh(&self, slot: &mut Slot) -> Result<Session, SessionError> {
@@ -374,17 +388,22 @@ impl Holder {
         self.mark(Some(row))?;
         let may_rotate = facts.rotates != Some(false);
         tracing::debug!(connection = %self.name, generation, again = unanswered, "a refresh leaves");
-        match auth::refresh(&self.http, self.provider.as_ref(), &app, &token).await {
+        match auth::refresh(&self.http(), self.provider().as_ref(), &app, &token).await {
             Ok(answer) => {
                 match answer.refresh {
                     Some(new) => {
                         // Kept in memory should the disk refuse: nothing is lost while we live.
-                        slot.put(answer.session.clone(), self.stamp);
+                        slot.put(answer.session.clone(), self.stamp());
                         slot.unsaved = Some(new.clone());
                         self.save_rotated(&new)?;
                         slot.unsaved = None;
                     }
                     None => self.save_used(facts.rotates.is_none())?,
+                }
+                // The token is kept, but nothing of another org is read with it.
+                if let Err(fault) = self.same_org(&facts, answer.org) {
+                    slot.session = None;
+                    return Err(fault.into());
                 }
                 Ok(answer.session)
             }
@@ -444,21 +463,21 @@ impl Holder {
         tokio::task::block_in_place(|| self.store.apply(change))
     }
 
-    /// Looks who answers, once a day, or at once where it was never looked.
+    /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks. A
+    /// changed sight becomes a wish in the same transaction.
     pub async fn check_identity(
         self: &Arc<Self>,
         toll: &dyn Toll,
+        now_again: bool,
     ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let now = self.env.now();
-        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
+        let fresh =
+            !now_again && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });
         }
-        if self.provider.credential() == CredentialKind::Password {
-            self.drop_session().await;
-        }
-        let (found, server_time) = self.identify(toll).await?;
+        let (found, server_time) = self.identify_afresh(toll).await?;
         let pinned_org = self.settings().org_id.clone();
         let verdict = reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
         if let Some(reason) = verdict.reason() {
@@ -469,10 +488,46 @@ impl Holder {
         let (mut facts, version) = self.facts()?;
         facts.checked = Some(now);
         facts.identity = Some(found.clone());
-        let docs = vec![self.facts_doc(&facts, version)];
+        let mut docs = vec![self.facts_doc(&facts, version)];
+        if sight_changed {
+            let (version, mut wishes) = match self.store.doc("wishes", &self.id)? {
+                Some((v, text)) => (v, serde_json::from_str(&text).unwrap_or_default()),
+                None => (0, Wishes::default()),
+            };
+            wishes.sight = true;
+            let json = serde_json::to_string(&wishes).unwrap_or_default();
+            docs.push(Doc { kind: "wishes", key: self.id.clone(), version, json });
+        }
         self.store.apply(Change { docs, ..Change::default() })?;
         debug_assert!(verdict == Verdict::Same || verdict == Verdict::FirstTime);
-        Ok(Checked { identity: Some(found), sight_changed, server_time })
+        Ok(Checked { identity: Some(found), server_time })
+    }
+
+    /// The next run looks again who answers, and what he may see.
+    pub fn forget_check(&self) -> Result<(), StoreError> {
+        let (mut facts, version) = self.facts()?;
+        facts.checked = None;
+        let docs = vec![self.facts_doc(&facts, version)];
+        self.store.apply(Change { docs, ..Change::default() })
+    }
+
+    /// Asks who answers, with a session made for it where one outlives its credential. The old one
+    /// is asked first: a log-in cannot tell a deactivated user from a wrong password, it can.
+    pub async fn identify_afresh(
+        self: &Arc<Self>,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
+        if self.provider().credential() == CredentialKind::Password {
+            let old = self.slot.lock().await.session.take();
+            if let Some(old) = old
+                && let Err(Failure::Fault(fault)) =
+                    self.provider().identify(Ctx { session: &old, toll }).await
+                && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
+            {
+                return Err(fault.into());
+            }
+        }
+        self.identify(toll).await
     }
 
     /// Asks who answers, with the session in use.
@@ -482,7 +537,7 @@ impl Holder {
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         let mut session = self.session().await?;
         for attempt in 0..2 {
-            match self.provider.identify(Ctx { session: &session, toll }).await {
+            match self.provider().identify(Ctx { session: &session, toll }).await {
                 Ok(told) => return Ok((told.value, told.server_time)),
                 Err(Failure::SessionDead(text)) if attempt == 0 => {
                     session = self.renew(&session, &text).await?;
@@ -543,12 +598,12 @@ impl From<Fault> for SessionOrHeld {
 
 /// A refusal after an unanswered refresh has a reason of its own: we may have lost the new token.
 fn lost_or(fault: Fault, unanswered: bool) -> Fault {
-    match fault {
-        Fault::NeedsAuthorization { reason: Reason::GrantRevoked | Reason::GrantExpired, text }
-            if unanswered =>
-        {
-            Fault::NeedsAuthorization { reason: Reason::GrantLostWhileRotating, text }
-        }
-        other => other,
+    if let Fault::NeedsAuthorization { reason: Reason::GrantRevoked | Reason::GrantExpired, text } =
+        &fault
+        && unanswered
+    {
+        let (reason, text) = (Reason::GrantLostWhileRotating, text.clone());
+        return Fault::NeedsAuthorization { reason, text };
     }
+    fault
 }

@@ -22,14 +22,16 @@ use jiff::SignedDuration;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Exit code for a bad configuration or a newer state schema (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
 /// A stop takes no longer.
-const STOP_WITHIN: SignedDuration = SignedDuration::from_secs(9);
+const STOP_WITHIN: SignedDuration = SignedDuration::from_secs(8);
+/// And this long for a mail on its way and callers of the socket; a mail cut off is sent again.
+const THEN_WITHIN: Duration = Duration::from_secs(1);
 /// How often old runs, mails and audit lines are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -63,6 +65,8 @@ impl From<anyhow::Error> for Failed {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Failed> {
+    // First of all: a stop that comes while it starts is a stop in order, too.
+    let signals = Signals::listen()?;
     let checked = configure(&options)?;
     let daemon = &checked.settings.daemon;
     let state_dir = options.state_dir.unwrap_or_else(|| daemon.state_dir.clone());
@@ -82,7 +86,6 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     }
     let (meters, held) = Meters::new(store.clone(), clock);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let retention = checked.settings.retention.clone();
     let shared = Arc::new(Shared::new(
         clock,
         store.clone(),
@@ -103,19 +106,24 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     let commands: Arc<dyn crate::control::protocol::Commands> = Arc::clone(&desk) as _;
     let serving = tokio::spawn(server::serve(listener, commands, access, stop.clone()));
     let sending = tokio::spawn(outbox::run(Arc::clone(&shared), stop.clone()));
-    let pruning = tokio::spawn(prune(store, retention, clock, stop.clone()));
+    let pruning = tokio::spawn(prune(Arc::clone(&shared), stop.clone()));
     let mut bell = Bell::start().await.context("starting the scheduler")?;
 
     systemd::ready(&desk.summary().await);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), state = %state_dir.display(), "ready");
-    let result = live(&supervisor, &desk, &bell, held).await;
+    let result = live(&supervisor, &desk, &bell, held, signals).await;
 
     systemd::stopping();
     tracing::info!("stopping");
     stop.cancel();
     supervisor.stop(STOP_WITHIN).await;
-    bell.stop().await;
-    let _ = tokio::join!(serving, sending, pruning);
+    let rest = async {
+        bell.stop().await;
+        let _ = tokio::join!(serving, sending, pruning);
+    };
+    if tokio::time::timeout(THEN_WITHIN, rest).await.is_err() {
+        tracing::warn!("a mail on its way or a caller of the socket was cut off by the stop");
+    }
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(%error, "the socket was gone already");
     }
@@ -133,25 +141,40 @@ fn configure(options: &Options) -> Result<Checked, Failed> {
     loaded.result.map_err(|report| bad(anyhow!("{}", report.render(false).trim_end().to_owned())))
 }
 
+/// What the daemon is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, anyhow::Error> {
+        let handler = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+            hangup: handler(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// The daemon's life: bell, holds, signals; the watchdog hears only while these are served.
 async fn live(
     supervisor: &Supervisor,
     desk: &Desk,
     bell: &Bell,
     mut held: mpsc::UnboundedReceiver<Held>,
+    mut signals: Signals,
 ) -> Result<(), Failed> {
-    let handler = |kind| signal(kind).context("listening for signals");
-    let mut terminate = handler(SignalKind::terminate())?;
-    let mut interrupt = handler(SignalKind::interrupt())?;
-    let mut hangup = handler(SignalKind::hangup())?;
     let dog = systemd::watchdog_interval().unwrap_or(Duration::from_secs(10));
     let mut status = String::new();
     let mut last_alive = Env.instant();
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => desk.hangup().await,
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => desk.hangup().await,
             Some(change) = held.recv() => supervisor.held(&change),
             () = bell.rung() => {
                 match tokio::task::block_in_place(|| supervisor.ring_due()) {
@@ -172,14 +195,10 @@ async fn live(
     }
 }
 
-async fn prune(
-    store: Store,
-    keep: crmsync_core::config::settings::Retention,
-    clock: Env,
-    stop: CancellationToken,
-) {
+async fn prune(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
-        if let Err(error) = tokio::task::block_in_place(|| store.prune(&keep, clock.now())) {
+        let (keep, now) = (shared.retention(), shared.env.now());
+        if let Err(error) = tokio::task::block_in_place(|| shared.store.prune(&keep, now)) {
             tracing::warn!(%error, "old rows were not removed");
         }
         tokio::select! {

@@ -131,6 +131,12 @@ pub struct Told<T> {
     pub server_time: Option<Time>,
 }
 
+/// Objects: API name and label.
+pub type Names = Vec<(String, String)>;
+
+/// Objects by the name they were asked for; `None` is not there, or not visible.
+pub type Described = BTreeMap<String, Option<ObjectSchema>>;
+
 /// Addresses and words of an OAuth provider.
 #[derive(Debug, Clone)]
 pub struct OAuthEndpoints {
@@ -176,17 +182,15 @@ pub trait Provider: Send + Sync + 'static {
     fn identify<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<Identity>, Failure>>;
 
     /// Names and labels of the objects this account may read.
-    fn objects<'a>(
-        &'a self,
-        ctx: Ctx<'a>,
-    ) -> BoxFuture<'a, Result<Told<Vec<(String, String)>>, Failure>>;
+    fn objects<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<Names>, Failure>>;
 
-    /// Describes objects; one that is not there (or not visible) is `None`.
+    /// Describes objects; one that is not there (or not visible) is `None`, one that is there and
+    /// refused is left out.
     fn describe<'a>(
         &'a self,
         ctx: Ctx<'a>,
         objects: &'a [String],
-    ) -> BoxFuture<'a, Result<Told<BTreeMap<String, Option<ObjectSchema>>>, Failure>>;
+    ) -> BoxFuture<'a, Result<Told<Described>, Failure>>;
 
     /// The checks of `test` beyond reachability: identity facts, permissions, each object, quota.
     fn checks<'a>(
@@ -208,6 +212,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Turns a refusal of the token endpoint into a fault. `body` is the whole answer,
     /// `error`/`description` as far as it was OAuth's JSON.
     fn token_fault(&self, status: u16, error: &str, description: &str) -> Fault;
+
+    /// The org that a token answer's JSON says it is of, where it says so.
+    fn org_of(&self, _answer: &serde_json::Value) -> Option<String> {
+        None
+    }
 
     /// The session out of a token answer's JSON (address, token).
     fn session(&self, answer: &serde_json::Value) -> Result<Session, Fault>;

@@ -92,7 +92,7 @@ impl Toll for Counter {
             Err(Failure::Held)
         } else {
             let number = u64::from(self.reserved.fetch_add(cost, Ordering::SeqCst));
-            Ok(Ticket { number, cost })
+            Ok(Ticket::new(number, cost, || {}))
         }))
     }
 

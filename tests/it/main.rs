@@ -20,7 +20,23 @@
 
 mod support;
 
+mod architecture;
 mod bench_selftest;
 mod kills;
+mod canary;
+mod demo;
+mod folders;
+mod host;
+mod hostile;
+mod identity;
+mod manual;
+mod quota;
+mod reasons;
+mod recorded;
 mod refresh;
+mod reload;
+mod runs;
+mod stop;
 mod story;
+mod tryton;
+mod unit;

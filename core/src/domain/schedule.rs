@@ -104,7 +104,8 @@ pub fn format_duration(d: SignedDuration) -> String {
     let mut out = String::new();
     for (unit, name) in [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')] {
         if secs >= unit {
-            out.push_str(&format!("{}{name}", secs / unit));
+            out += &(secs / unit).to_string();
+            out.push(name);
             secs %= unit;
         }
     }

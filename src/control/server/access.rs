@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an answer of the group database is believed.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 /// Most answers kept.
 const MOST: usize = 1024;
 
@@ -42,6 +42,7 @@ impl Access {
 
     /// The same without root's right.
     #[cfg(test)]
+    #[must_use]
     pub fn without_root(mut self) -> Self {
         self.root = false;
         self

@@ -1,5 +1,5 @@
 //! One function per request: arguments out of the path, the query and the body, one call of
-//! [`Commands`], its answer as JSON. The attributes are the source of the OpenAPI document.
+//! [`Commands`], its answer as JSON. The attributes are the source of the `OpenAPI` document.
 //!
 //! Invariant: everything is checked before the daemon is called; what is refused here had no effect.
 

@@ -1,5 +1,5 @@
 //! The table of requests: every route once, with its method. The router is made from it, the
-//! OpenAPI document is compared with it, and nothing else is served.
+//! `OpenAPI` document is compared with it, and nothing else is served.
 
 use super::{events, handlers};
 use crate::control::protocol::Commands;

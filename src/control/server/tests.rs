@@ -3,6 +3,6 @@
 
 mod garbage;
 mod routes;
-mod scripted;
+pub(crate) mod scripted;
 mod sockets;
-mod support;
+pub(crate) mod support;

@@ -41,10 +41,10 @@ impl Actor {
         self.store_retry = now.checked_add(SignedDuration::from_secs(5)).ok();
         // In memory only, so that `status` tells; the next event that is stored keeps it.
         let text = error.to_string();
-        let event = match error {
-            StoreError::DiskFull { .. } | StoreError::ReadOnly { .. } => Event::DiskFull { text },
-            _ => return,
-        };
+        if !matches!(error, StoreError::DiskFull { .. } | StoreError::ReadOnly { .. }) {
+            return;
+        }
+        let event = Event::DiskFull { text };
         let (state, _) = connection::step(&self.state, &event, now, &self.rules());
         self.state.disk = state.disk;
         self.publish();
@@ -57,8 +57,9 @@ impl Actor {
         let rules = self.rules();
         let mut state = self.state.clone();
         let mut effects = Vec::new();
-        if state.disk.is_some() && self.store_retry.is_none() && self.running.is_none() {
-            // Whoever gets as far as storing has a disk again.
+        if state.disk.is_some() && self.store_retry.is_some() {
+            // The store was full: whoever gets as far as storing has a disk again. A full disk of
+            // the replica is ended by a run alone.
             let (next, more) = connection::step(&state, &Event::DiskBack, now, &rules);
             state = next;
             effects.extend(more);
@@ -104,8 +105,15 @@ impl Actor {
                 }
                 Effect::Clear(concern) => notices.clear(&concern, now),
                 Effect::WithdrawAll => notices.withdraw_all(now),
-                Effect::Audit { by, text } => change.audit.push(self.audit_line(None, &by, &text)),
-                other => todo.push(other),
+                Effect::Audit { by, text } => {
+                    let uid = self.caller.as_ref().filter(|c| c.user == by).map(|c| c.uid);
+                    change.audit.push(self.audit_line(uid, &by, &text));
+                }
+                Effect::StartRun { .. }
+                | Effect::StopRun(_)
+                | Effect::ProbeGrantAt(_)
+                | Effect::WakeAt(_)
+                | Effect::Refuse(_) => todo.push(effect),
             }
         }
         let letters = notices.due(now, &notice_rules);
@@ -143,6 +151,7 @@ impl Actor {
             self.notices_version += u64::from(new_notices);
             self.request_version += u64::from(new_request);
         }
+        self.store_retry = None;
         self.state = state;
         if new_notices {
             self.tell_notices(&notices);
@@ -201,7 +210,7 @@ impl Actor {
         }
     }
 
-    /// A command that is one event: stored with its audit line, answered with the status.
+    /// A command that is one event, which writes its own audit line; answered with the status.
     pub(super) fn command(
         &mut self,
         by: &Caller,
@@ -209,11 +218,7 @@ impl Actor {
         event: Event,
         answer: Answer<ConnectionStatus>,
     ) {
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, what)],
-            ..Change::default()
-        };
-        let done = self.apply(&[event], Extra { change, ..Extra::default() });
+        let done = self.apply_for(by, &[event], Extra::default());
         let _ = answer.send(match done {
             Ok(()) => Ok(self.status()),
             Err(error) => {
@@ -221,6 +226,19 @@ impl Actor {
                 Err(refused(what, &error))
             }
         });
+    }
+
+    /// Takes events that somebody asked for: the audit lines they write get the asker's uid.
+    pub(super) fn apply_for(
+        &mut self,
+        by: &Caller,
+        events: &[Event],
+        extra: Extra,
+    ) -> Result<(), StoreError> {
+        self.caller = Some(by.clone());
+        let done = self.apply(events, extra);
+        self.caller = None;
+        done
     }
 
     /// Tells a changed status to listeners, journal and systemd.
@@ -251,7 +269,7 @@ impl Actor {
     }
 
     fn tell_notices(&self, notices: &Notices) {
-        let old: Vec<String> = self.notices.list().map(|c| line(c)).collect();
+        let old: Vec<String> = self.notices.list().map(line).collect();
         for condition in notices.list() {
             if !old.contains(&line(condition)) {
                 self.shared.tell(Told::Notice(super::view::notice_line(&self.name, condition)));

@@ -39,8 +39,8 @@ struct Proof {
     identity: Identity,
     /// To be sealed; none for what needs no credential of its own.
     credential: Option<(&'static str, SecretString)>,
-    /// Labels of required permissions that are missing.
-    missing: Vec<String>,
+    /// Required permissions that are missing: label, and how to grant it.
+    missing: Vec<(String, String)>,
 }
 
 enum Reply {
@@ -175,8 +175,8 @@ impl Actor {
             let result = async {
                 let toll = toll.map_err(|e| Fault::passing(e.to_string()))?;
                 let app = holder.app()?;
-                let provider = holder.provider().as_ref();
-                let granted = auth::exchange(holder.http(), provider, &app, &attempt, &code)
+                let (http, provider) = (holder.http(), holder.provider());
+                let granted = auth::exchange(&http, provider.as_ref(), &app, &attempt, &code)
                     .await
                     .map_err(|e| e.fault().clone())?;
                 let Some(token) = granted.refresh else {
@@ -316,8 +316,8 @@ impl Actor {
         });
     }
 
-    /// The attempt brought no grant: the request stays open and says why; a connection that is
-    /// down is told the newer reason.
+    /// The attempt brought no grant: the request stays open and says why. What is wrong with the
+    /// grant in use stays told; a connection that never had one tells what is wrong with this one.
     fn not_granted(&mut self, fault: &Fault) {
         let request = self.request.as_ref().and_then(|r| r.failed(&fault.to_string()).ok());
         let mut events = Vec::new();
@@ -365,8 +365,14 @@ impl Actor {
             return answer.send(Err(failed(&what, text).hint(hint)));
         }
         if !proof.missing.is_empty() {
-            let reason = Reason::PermissionsMissing { missing: proof.missing.clone() };
-            let text = format!("{} lacks {}", proof.identity.username, proof.missing.join(", "));
+            let (missing, how): (Vec<String>, Vec<String>) = proof.missing.iter().cloned().unzip();
+            let text = format!(
+                "{} lacks {}: {}",
+                proof.identity.username,
+                missing.join(", "),
+                how.join("; ")
+            );
+            let reason = Reason::PermissionsMissing { missing };
             self.not_granted(&Fault::NeedsAuthorization { reason, text: text.clone() });
             self.revoke_quietly(&proof);
             let hint = format!("grant them, then `crmsync reauthorize {}`", self.name);
@@ -376,7 +382,10 @@ impl Actor {
             Verdict::OtherAccount { expected, found } => {
                 self.keep_aside(&by, &proof, expected, found)
             }
-            _ => self.seal(&by, proof, pinned.as_ref()).await,
+            Verdict::Same
+            | Verdict::FirstTime
+            | Verdict::ChangedAsAsked { .. }
+            | Verdict::OtherOrg { .. } => self.seal(&by, proof, pinned.as_ref()).await,
         };
         answer.send(done);
     }
@@ -432,7 +441,7 @@ impl Actor {
         self.holder.take_session(proof.session).await;
         self.cause = "reauthorization";
         let event = Event::Granted { by: by.user.clone() };
-        if let Err(error) = self.apply(&[event], Extra { change, ..Extra::default() }) {
+        if let Err(error) = self.apply_for(by, &[event], Extra { change, ..Extra::default() }) {
             self.holder.drop_session().await;
             self.not_stored(&error);
             return Err(refused(&what, &error));
@@ -483,7 +492,6 @@ impl Actor {
             ],
             secrets,
             refresh: vec![(self.id.clone(), None)],
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "authorized")],
             ..Change::default()
         }))
     }
@@ -533,7 +541,7 @@ impl Actor {
         self.holder.drop_session().await;
         self.cause = "reauthorization";
         let event = Event::Granted { by: by.user.clone() };
-        self.apply(&[event], Extra { change, ..Extra::default() })
+        self.apply_for(by, &[event], Extra { change, ..Extra::default() })
             .map_err(|e| refused(&what, &e))?;
         Ok(GrantReply::Authorized {
             account: identity.username,
@@ -541,12 +549,12 @@ impl Actor {
         })
     }
 
-    pub(super) async fn reject(&mut self, by: &Caller, answer: Answer<RequestLine>) {
-        let done = self.try_reject(by).await;
+    pub(super) fn reject(&mut self, by: &Caller, answer: Answer<RequestLine>) {
+        let done = self.try_reject(by);
         let _ = answer.send(done);
     }
 
-    async fn try_reject(&mut self, by: &Caller) -> Result<RequestLine, Refusal> {
+    fn try_reject(&mut self, by: &Caller) -> Result<RequestLine, Refusal> {
         let what = format!("rejecting the account of {}", self.name);
         let request = self.request.clone().ok_or_else(|| failed(&what, "nothing waits"))?;
         let request = request
@@ -554,14 +562,11 @@ impl Actor {
             .map_err(|e| Refusal::new(RefusalCode::Conflict, format!("{what}: {e}")))?;
         let vault = self.vault()?;
         let kept = vault.get(&self.id, CANDIDATE).map_err(|e| failed(&what, e))?;
-        let change = Change {
-            secrets: vec![vault.remove(&self.id, CANDIDATE)],
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "reauthorize reject")],
-            ..Change::default()
-        };
+        let change =
+            Change { secrets: vec![vault.remove(&self.id, CANDIDATE)], ..Change::default() };
         let event = Event::UnconfirmedRejected { by: by.user.clone() };
         let extra = Extra { change, request: Some(request.clone()), ..Extra::default() };
-        self.apply(&[event], extra).map_err(|e| refused(&what, &e))?;
+        self.apply_for(by, &[event], extra).map_err(|e| refused(&what, &e))?;
         if self.provider.credential() == CredentialKind::Code
             && let Some(token) = kept
         {
@@ -581,8 +586,8 @@ impl Actor {
         let (holder, name) = (Arc::clone(&self.holder), self.name.to_string());
         tokio::spawn(async move {
             let Ok(app) = holder.app() else { return };
-            let provider = holder.provider().as_ref();
-            if let Err(error) = auth::revoke(holder.http(), provider, &app, &token).await {
+            let (http, provider) = (holder.http(), holder.provider());
+            if let Err(error) = auth::revoke(&http, provider.as_ref(), &app, &token).await {
                 tracing::warn!(connection = %name, %error, "an unused grant was not revoked");
             }
         });
@@ -597,20 +602,15 @@ impl Actor {
     async fn try_disconnect(&mut self, by: &Caller) -> Result<ConnectionStatus, Refusal> {
         let what = format!("disconnecting {}", self.name);
         let vault = self.vault()?;
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "disconnect")],
-            ..Change::default()
-        };
         let event = Event::Disconnected { by: by.user.clone() };
-        self.apply(&[event], Extra { change, ..Extra::default() })
-            .map_err(|e| refused(&what, &e))?;
+        self.apply_for(by, &[event], Extra::default()).map_err(|e| refused(&what, &e))?;
         self.holder.drop_session().await;
         if self.provider.credential() == CredentialKind::Code
             && let Some(token) = vault.get(&self.id, REFRESH_TOKEN).map_err(|e| failed(&what, e))?
         {
             let app = self.holder.app().map_err(|e| failed(&what, e))?;
             let provider = self.provider.as_ref();
-            if let Err(error) = auth::revoke(self.holder.http(), provider, &app, &token).await {
+            if let Err(error) = auth::revoke(&self.holder.http(), provider, &app, &token).await {
                 return Err(failed(&what, format!(
                     "no call is made any more, but the grant could not be revoked at the provider: {error}"
                 ))
@@ -661,11 +661,20 @@ impl Actor {
         };
         self.apply(&[], Extra { change, ..Extra::default() }).map_err(|e| refused(&what, &e))?;
         self.holder.drop_session().await;
-        let tried = matches!(self.state.grant, Grant::Dead { .. } | Grant::Suspect { .. });
-        if tried && !self.probing && self.holder.identity().is_ok_and(|i| i.is_some()) {
+        self.try_credential();
+        Ok(())
+    }
+
+    /// A secret or setting has changed: a credential that was refused may work again. One that
+    /// rotates is shown again only where not it, but the app's secret was refused.
+    pub(super) fn try_credential(&mut self) {
+        let (Grant::Dead { reason, .. } | Grant::Suspect { reason, .. }) = &self.state.grant else {
+            return;
+        };
+        let safe = *reason == Reason::ClientSecretExpired || !self.rules().rotates;
+        if safe && !self.probing && self.holder.identity().is_ok_and(|i| i.is_some()) {
             self.probe();
         }
-        Ok(())
     }
 
     /// The grant has worked in a whole run: the former one is no longer needed.
@@ -697,8 +706,12 @@ async fn prove(
     let checks = holder.provider().checks(ctx, &identity, objects).await.map_err(plain)?.value;
     let missing = checks
         .into_iter()
-        .filter(|c| matches!(c.outcome, CheckOutcome::Fail { required: true, .. }))
-        .map(|c| c.label)
+        .filter_map(|c| match c.outcome {
+            CheckOutcome::Fail { required: true, detail } => Some((c.label, detail)),
+            CheckOutcome::Fail { .. }
+            | CheckOutcome::Pass { .. }
+            | CheckOutcome::Unknown { .. } => None,
+        })
         .collect();
     Ok(Proof { session, identity, credential, missing })
 }

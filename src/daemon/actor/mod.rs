@@ -12,9 +12,9 @@ mod runs;
 pub mod view;
 
 use super::copy::Copy;
-use super::grant::Holder;
+use super::grant::{Holder, Use};
 use super::shared::Shared;
-use super::toll::Gate;
+use super::toll::{Gate, Member};
 use super::work::{ObjectSummary, Report};
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
@@ -25,15 +25,19 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+/// A wake that finds nothing to do must not become a loop.
+const BETWEEN_WAKES: Duration = Duration::from_millis(200);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -54,6 +58,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of a suspect grant has ended.
     Probed(Result<(), crmsync_core::domain::Fault>),
+    /// Somebody saw that what our account may see has changed.
+    SightChanged,
     /// A resume probe has ended.
     ResumeProbed,
     /// A new grant was got and looked at.
@@ -98,8 +104,18 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     /// The HTTP client of its network.
     pub http: Http,
-    /// Of settings and referenced files.
-    pub fingerprint: u64,
+    /// Hashes of the files that the settings name, by key.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Parts {
+    fn current(&self) -> Use {
+        Use {
+            provider: Arc::clone(&self.provider),
+            http: self.http.clone(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
 }
 
 /// What others may do with a connection.
@@ -152,6 +168,8 @@ pub struct Actor {
     provider: Arc<dyn Provider>,
     holder: Arc<Holder>,
     copy: Copy,
+    /// Hashes of the files that its settings name.
+    files: BTreeMap<String, String>,
     gate: Option<Arc<Gate>>,
     state: Connection,
     version: u64,
@@ -161,14 +179,20 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
-    /// When a failed store is tried again.
+    /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
     last_status: Option<ConnectionStatus>,
     modified: Time,
     modified_by: String,
+    /// Who asked for what is being done, for the audit log.
+    caller: Option<Caller>,
+    /// When rows were last erased.
+    erased: Option<Time>,
     /// Why the next run starts, for its log.
     cause: &'static str,
     mailbox: mpsc::UnboundedReceiver<Message>,
@@ -194,9 +218,7 @@ impl Actor {
         let holder = Arc::new(Holder::new(
             id,
             name.as_str(),
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
+            parts.current(),
             store.clone(),
             Arc::clone(&shared.vault),
             shared.env,
@@ -212,6 +234,7 @@ impl Actor {
             settings: parts.settings,
             provider: parts.provider,
             holder,
+            files: parts.files,
             gate: None,
             state,
             version,
@@ -221,6 +244,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             store_retry: None,
@@ -228,6 +252,8 @@ impl Actor {
             last_status: None,
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
+            caller: None,
+            erased: None,
             cause: "schedule",
             mailbox,
             own: own.clone(),
@@ -243,6 +269,7 @@ impl Actor {
         }
         actor.take(&events, Change::default());
         actor.schedule_first();
+        actor.look_at_quota();
         tokio::spawn(actor.live());
         Ok(Handle { id: id.to_owned(), mailbox: own })
     }
@@ -258,6 +285,11 @@ impl Actor {
             | crmsync_core::domain::CredentialKind::Password => false,
         };
         Rules::new(rotates, interval, self.settings.alarm_after, schedule::seed(self.name.as_str()))
+    }
+
+    /// Where calls count while the org is not known.
+    fn no_domain(&self) -> QuotaDomain {
+        QuotaDomain(format!("unknown:{}", self.id))
     }
 
     /// Joins the quota domain of the org.
@@ -276,8 +308,15 @@ impl Actor {
             own_share: q.own_share,
             limit: q.limit,
         };
-        gate.join(&self.id, settings, self.provider.spec().daily_limit);
-        self.gate = Some(gate);
+        let admins = if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
+        let member = Member { name: self.name.to_string(), settings, admins };
+        gate.join(&self.id, member, self.provider.spec().daily_limit);
+        if self.gate.replace(Arc::clone(&gate)).is_none()
+            && let Some(before) = self.shared.meters.in_use(&self.no_domain())
+        {
+            // The calls of a first authorization came before anybody knew the domain.
+            gate.take_over(&before);
+        }
         Ok(())
     }
 
@@ -288,16 +327,22 @@ impl Actor {
             None => self
                 .shared
                 .meters
-                .gate(&crmsync_core::domain::QuotaDomain(format!("unknown:{}", self.id)))
+                .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
-        // A rotating credential that was refused must not be shown again: it could end its family.
+        // A rotating credential that was itself refused must not be shown again: it could end its
+        // family. Where the user, the app or a permission was refused, an admin may have mended it.
         let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+            connection::Grant::Dead { reason, text, .. }
+                if self.rules().rotates && of_the_token(reason) =>
+            {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
-            _ => None,
+            connection::Grant::Good { .. }
+            | connection::Grant::Suspect { .. }
+            | connection::Grant::Dead { .. }
+            | connection::Grant::Unconfirmed { .. } => None,
         };
         Ok(super::testing::Subject {
             name: self.name.to_string(),
@@ -309,12 +354,9 @@ impl Actor {
     }
 
     async fn live(mut self) {
-        // Never at once again: a wake that finds nothing to do must not become a loop. Counted from
-        // the last wake, so that messages that come more often do not put it off for ever.
-        let least = Duration::from_millis(200);
-        let mut earliest = self.shared.env.instant();
+        let mut rested = self.shared.env.instant();
         loop {
-            let wake = (self.shared.env.instant() + self.wake_in()).max(earliest);
+            let wake = self.wake_in(rested);
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Shutdown(done)) => {
@@ -335,16 +377,17 @@ impl Actor {
                     Some(message) => self.receive(message).await,
                     None => return,
                 },
-                () = tokio::time::sleep_until(wake.into()) => {
+                () = tokio::time::sleep(wake) => {
                     self.wake();
-                    earliest = self.shared.env.instant() + least;
+                    rested = self.shared.env.instant() + BETWEEN_WAKES;
                 }
             }
         }
     }
 
-    /// How long it may sleep when nothing comes.
-    fn wake_in(&self) -> Duration {
+    /// How long it may sleep when nothing comes. Counted from the last wake, not from the last
+    /// message: whoever asks for the status all the time must not keep it from waking.
+    fn wake_in(&self, rested: Instant) -> Duration {
         let now = self.shared.env.now();
         let rules = self.rules();
         let held = self.gate.as_ref().and_then(|g| match g.held() {
@@ -363,27 +406,25 @@ impl Actor {
         .into_iter()
         .flatten()
         .min();
+        let least = rested.saturating_duration_since(self.shared.env.instant());
         let most = Duration::from_secs(3600);
         at.map_or(most, |at| {
-            Duration::try_from(at.duration_since(now)).unwrap_or_default().min(most)
+            Duration::try_from(at.duration_since(now)).unwrap_or_default().clamp(least, most)
         })
     }
 
     fn wake(&mut self) {
         let now = self.shared.env.now();
-        let again = self.store_retry.take().is_some();
         if self.probe_at.is_some_and(|at| at <= now) && !self.probing {
             self.probe();
         }
         self.look_at_quota();
-        // A letter that is due is no reason to run.
-        let wanted = connection::next_wake(&self.state, now, &self.rules());
-        if again || wanted.is_some_and(|at| at <= now) {
-            self.cause = "retry";
-            self.take(&[Event::Due], Change::default());
-        } else {
-            self.take(&[], Change::default());
-        }
+        self.tend_grant();
+        let rings =
+            connection::next_wake(&self.state, now, &self.rules()).is_some_and(|at| at <= now);
+        self.cause = "retry";
+        // Without a reason of the connection's own only letters are looked at.
+        self.take(if rings { &[Event::Due] } else { &[] }, Change::default());
     }
 
     async fn receive(&mut self, message: Message) {
@@ -391,13 +432,21 @@ impl Actor {
             Message::Event(event) => self.take(&[event], Change::default()),
             Message::Due(due) => self.due(due),
             Message::Quota(change) => self.quota(change),
-            Message::Configure(parts) => self.configure(*parts).await,
-            Message::RunOver(id, report) => self.run_over(&id, *report).await,
+            Message::Configure(parts) => self.configure(*parts),
+            Message::RunOver(id, report) => self.run_over(&id, *report),
             Message::Probed(result) => {
                 self.probing = false;
                 self.probe_at = None;
                 self.take(&[Event::ProbeResult(result)], Change::default());
             }
+            Message::SightChanged => match self.holder.forget_check() {
+                // The run looks for itself, and compares keys before it says `caught up`.
+                Ok(()) => {
+                    self.cause = "changed permissions";
+                    self.take(&[Event::Due], Change::default());
+                }
+                Err(error) => self.not_stored(&error),
+            },
             Message::ResumeProbed => {
                 self.probing = false;
                 self.look_at_quota();
@@ -424,7 +473,7 @@ impl Actor {
             Message::Callback(by, redirected, answer) => self.callback(by, redirected, answer),
             Message::Password(by, password, answer) => self.password(by, password, answer),
             Message::Confirm(by, answer) => self.confirm(&by, answer).await,
-            Message::Reject(by, answer) => self.reject(&by, answer).await,
+            Message::Reject(by, answer) => self.reject(&by, answer),
             Message::SetSecret(by, key, value, answer) => {
                 let _ = answer.send(self.set_secret(&by, &key, &value).await);
             }
@@ -433,19 +482,14 @@ impl Actor {
     }
 
     /// New settings. A run under way goes on with the old ones unless they matter to it.
-    async fn configure(&mut self, parts: Parts) {
+    fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        let other_session = old.keys != parts.settings.keys
+        let fresh = old.keys != parts.settings.keys
             || old.provider != parts.settings.provider
             || old.auth != parts.settings.auth
             || old.network != parts.settings.network
             || old.secrets != parts.settings.secrets;
-        self.holder = Arc::new(self.holder.successor(
-            Arc::clone(&parts.provider),
-            parts.http,
-            Arc::clone(&parts.settings),
-            other_session,
-        ));
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -459,7 +503,9 @@ impl Actor {
             || old.keys != self.settings.keys
             || old.provider != self.settings.provider
             || old.network != self.settings.network
-            || old.secrets != self.settings.secrets;
+            || old.secrets != self.settings.secrets
+            || self.files != parts.files;
+        self.files = parts.files;
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }
@@ -470,10 +516,31 @@ impl Actor {
         let mut events = vec![Event::Configured { enabled }];
         if needs_new_run && enabled {
             self.wish(|w| w.describe = true);
-            events.push(Event::Due);
+            events.push(Event::SettingsChanged);
         }
         self.cause = "reload";
         self.take(&events, Change::default());
+        if needs_new_run && enabled {
+            self.try_credential();
+        }
+    }
+}
+
+/// The refusal is of the credential itself, not of what surrounds it.
+fn of_the_token(reason: &Reason) -> bool {
+    match reason {
+        Reason::NeverAuthorized
+        | Reason::GrantRevoked
+        | Reason::GrantExpired
+        | Reason::GrantLostWhileRotating
+        | Reason::DisconnectedByAdmin => true,
+        Reason::CredentialsChanged
+        | Reason::UserDeactivated
+        | Reason::PermissionsMissing { .. }
+        | Reason::AppBlocked
+        | Reason::WrongOrg { .. }
+        | Reason::WrongAccount { .. }
+        | Reason::ClientSecretExpired => false,
     }
 }
 

@@ -6,19 +6,23 @@ use crate::control::protocol::{
     Caller, ConnectionStatus, Event as Told, PauseRequest, Refusal, RefusalCode, RunLine,
     SyncRequest,
 };
+use crate::daemon::env::Env;
 use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
 use crate::provider::{Ctx, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow, StoreError};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
-use crmsync_core::domain::{Concern, Fault, QuotaDomain, Time};
+use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
 use crmsync_core::quota::{self, Exempt};
 use crmsync_core::{schedule, sync};
 use jiff::SignedDuration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// When a store that failed a run is tried again.
+const STORE_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// Clocks further apart raise a notice.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -68,8 +72,12 @@ impl Actor {
         self.take(&[Event::Due], change);
     }
 
+    fn new_run_id(&self) -> String {
+        format!("{:016x}", self.shared.env.random())
+    }
+
     pub(super) fn start_run(&mut self, despite_quota: bool) {
-        let run_id = format!("{:016x}", self.shared.env.random());
+        let run_id = self.next_run.take().unwrap_or_else(|| self.new_run_id());
         let stop = CancellationToken::new();
         let now = self.shared.env.now();
         let phase = if self.summary.is_empty() || self.summary.iter().any(|o| o.state.loading()) {
@@ -92,12 +100,11 @@ impl Actor {
                 return;
             }
         };
-        let domain = self.gate.as_ref().map_or_else(
-            || QuotaDomain(format!("unknown:{}", self.id)),
-            |gate| gate.domain().clone(),
-        );
+        let domain =
+            self.gate.as_ref().map_or_else(|| self.no_domain(), |gate| gate.domain().clone());
         let (events, name, run) =
             (self.shared.events.clone(), self.name.to_string(), run_id.clone());
+        let (own, clock, pulse) = (self.own.clone(), self.shared.env, Mutex::new(now));
         let work = Work {
             name: self.name.to_string(),
             id: self.id.clone(),
@@ -111,7 +118,9 @@ impl Actor {
             env: self.shared.env,
             stop: stop.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
+            erase_before: self.erase_before(now),
             progress: Box::new(move |p| {
+                alive(&own, &pulse, clock);
                 let _ = events.send(Told::Progress {
                     connection: name.clone(),
                     run: run.clone(),
@@ -147,6 +156,39 @@ impl Actor {
         self.take(&[Event::RunStarted { id: run_id, phase }], Change::default());
     }
 
+    /// Once a day, what was deleted longer ago than `erase_after` leaves the replica.
+    fn erase_before(&mut self, now: Time) -> Option<Time> {
+        let day = SignedDuration::from_hours(24);
+        if self.erased.is_some_and(|at| now.duration_since(at) < day) {
+            return None;
+        }
+        self.erased = Some(now);
+        now.checked_sub(self.settings.erase_after).ok()
+    }
+
+    /// What is due by the calendar while nothing else happens: an idle grant is kept alive (by one
+    /// refresh a week, for providers let it die unused), a former one is dropped after an hour.
+    pub(super) fn tend_grant(&mut self) {
+        let now = self.shared.env.now();
+        let Ok((facts, _)) = self.holder.facts() else { return };
+        let older = |at: Option<Time>, than| at.is_some_and(|at| now.duration_since(at) > than);
+        if older(facts.granted, SignedDuration::from_hours(1)) {
+            let mut extra = Extra::default();
+            self.holder_worked(&mut extra);
+            if !extra.change.secrets.is_empty()
+                && let Err(error) = self.apply(&[], extra)
+            {
+                self.not_stored(&error);
+            }
+        }
+        let idle = self.running.is_none() && !self.probing && !self.state.latched();
+        let code = self.provider.credential() == CredentialKind::Code;
+        let last = facts.used.max(facts.granted);
+        if idle && code && older(last, SignedDuration::from_hours(24 * 7)) {
+            self.probe();
+        }
+    }
+
     /// Whether the copy is older than a few intervals.
     fn behind(&self, now: Time) -> bool {
         let interval = schedule::interval(&self.settings.schedule, now);
@@ -160,7 +202,7 @@ impl Actor {
     ) -> Result<Arc<dyn Toll>, crate::store::StoreError> {
         let gate = match &self.gate {
             Some(gate) => Arc::clone(gate),
-            None => self.shared.meters.gate(&QuotaDomain(format!("unknown:{}", self.id)))?,
+            None => self.shared.meters.gate(&self.no_domain())?,
         };
         Ok(Arc::new(match exempt {
             Some(why) => Purpose::exempt(gate, why),
@@ -180,7 +222,7 @@ impl Actor {
     pub(super) async fn end_run(&mut self) {
         while self.running.is_some() {
             match self.mailbox.recv().await {
-                Some(Message::RunOver(id, report)) => self.run_over(&id, *report).await,
+                Some(Message::RunOver(id, report)) => self.run_over(&id, *report),
                 Some(_) => {} // whoever waits for an answer sees that we are gone
                 None => return,
             }
@@ -198,7 +240,7 @@ impl Actor {
         }
     }
 
-    pub(super) async fn run_over(&mut self, id: &str, report: Report) {
+    pub(super) fn run_over(&mut self, id: &str, report: Report) {
         let Some(run) = self.running.take_if(|r| r.id == id) else { return };
         let now = self.shared.env.now();
         let mut extra = Extra::default();
@@ -226,6 +268,7 @@ impl Actor {
         if report.objects.is_some() && summary != self.summary {
             extra.summary = Some(summary);
         }
+        let of_store = matches!(report.end, End::Store(_));
         let (result, outcome, text) = match report.end {
             End::Done => {
                 if self.state.replica.is_some() {
@@ -241,7 +284,11 @@ impl Actor {
             End::Stopped(why) => {
                 let why = match why {
                     StopWhy::Quota => StopWhy::Quota,
-                    _ => run.why.unwrap_or(why),
+                    StopWhy::Pause
+                    | StopWhy::Configuration
+                    | StopWhy::Authorization
+                    | StopWhy::Host
+                    | StopWhy::Shutdown => run.why.unwrap_or(why),
                 };
                 (RunResult::Stopped(why), format!("stopped: {}", word(why)), String::new())
             }
@@ -328,6 +375,9 @@ impl Actor {
             // The run is over whether that can be stored or not.
             self.state.activity = Activity::Idle;
             self.not_stored(&error);
+        } else if of_store {
+            // It has taken the end of the run; soon it may take a run again.
+            self.store_retry = now.checked_add(STORE_AGAIN).ok();
         }
         self.look_at_quota();
         self.shared.tell(Told::RunEnded(line));
@@ -487,20 +537,31 @@ impl Actor {
             }
         })
         .map_err(|e| refused("syncing", &e))?;
+        let before = self.running.as_ref().map(|r| r.id.clone());
+        let loading =
+            matches!(self.state.activity, Activity::Running { phase: Phase::Loading, .. });
         self.cause = "command";
-        let change = Change {
-            audit: vec![self.audit_line(Some(by.uid), &by.user, "sync")],
-            ..Change::default()
+        self.apply_for(by, &[asked], Extra::default()).map_err(|e| refused("syncing", &e))?;
+        // A run that was on already began before the wish; only a load is worth following, for it
+        // goes on for long, and to its own end.
+        let joined = self
+            .running
+            .as_ref()
+            .filter(|r| Some(&r.id) != before.as_ref() || (loading && !request.full));
+        let (id, started, outcome) = match joined {
+            Some(run) => (run.id.clone(), Some(run.started), "running"),
+            None => {
+                let next = self.next_run.take().unwrap_or_else(|| self.new_run_id());
+                self.next_run = Some(next.clone());
+                (next, None, "waiting")
+            }
         };
-        self.apply(&[asked], Extra { change, ..Extra::default() })
-            .map_err(|e| refused("syncing", &e))?;
-        let run = self.running.as_ref();
         Ok(RunLine {
-            id: run.map(|r| r.id.clone()).unwrap_or_default(),
+            id,
             connection: name,
-            started: run.map_or(now, |r| r.started),
+            started: started.unwrap_or(now),
             ended: None,
-            outcome: "running".into(),
+            outcome: outcome.into(),
             calls: 0,
             read: 0,
             changed: 0,
@@ -548,6 +609,16 @@ impl Actor {
         }
         self.cause = "command";
         self.command(by, "approve", Event::DeletesApproved { by: by.user.clone() }, answer);
+    }
+}
+
+/// A long load commits again and again: once a minute the connection hears that it lives.
+fn alive(own: &mpsc::UnboundedSender<Message>, pulse: &Mutex<Time>, clock: Env) {
+    let now = clock.now();
+    let mut last = pulse.lock().unwrap_or_else(PoisonError::into_inner);
+    if now.duration_since(*last) >= SignedDuration::from_secs(60) {
+        *last = now;
+        let _ = own.send(Message::Event(Event::Progress));
     }
 }
 

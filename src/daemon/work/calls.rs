@@ -11,6 +11,7 @@ use crmsync_core::sync::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
 impl Run {
@@ -100,7 +101,7 @@ impl Run {
         now: Time,
     ) -> Result<bool, Stop> {
         let provider = Arc::clone(&self.work.provider);
-        let toll = Arc::clone(&self.work.toll);
+        let toll = Arc::clone(&self.toll);
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
             // Two pages may wait while one is written.
@@ -111,17 +112,14 @@ impl Run {
             written?;
             match outcome {
                 Ok(outcome) => {
-                    self.account.calls += u64::from(call.cost);
                     self.clock.tell(outcome.server_time);
                     return self.finish(call, slots, outcome.steps, now).await;
                 }
                 Err(Failure::Held) => return Err(Stop::Quota),
                 Err(Failure::Fault(fault)) => {
-                    self.account.calls += u64::from(call.cost);
                     return Err(Stop::Fault(fault));
                 }
                 Err(Failure::SessionDead(text)) if attempt == 0 => {
-                    self.account.calls += u64::from(call.cost);
                     session = self.work.holder.renew(&session, &text).await?;
                 }
                 Err(Failure::SessionDead(text)) => {
@@ -170,22 +168,28 @@ impl Run {
                     replica.write(&[rows, Change::State { object, state: &state }])
                 })
                 .await?;
-            self.count(&applied[..applied.len().min(1)], slot == Slot::Sweep);
+            // Keys that are noted for a comparison are no rows.
+            if slot != Slot::Sweep {
+                self.account.read += applied.first().map_or(0, |a| a.rows);
+                self.count(applied.first());
+            }
             let total = self.rows.entry(task.object.clone()).or_default();
             if slot != Slot::Sweep {
                 *total += rows;
             }
             let (object, rows) = (task.object.clone(), *total);
-            (self.work.progress)(Progress { object, rows, calls: self.account.calls, loading });
+            (self.work.progress)(Progress {
+                object,
+                rows,
+                calls: self.toll.paid.load(Ordering::Relaxed),
+                loading,
+            });
         }
         Ok(())
     }
 
-    fn count(&mut self, applied: &[Applied], keys_only: bool) {
+    fn count<'a>(&mut self, applied: impl IntoIterator<Item = &'a Applied>) {
         for a in applied {
-            if !keys_only {
-                self.account.read += a.rows;
-            }
             self.account.changed += a.changed;
             self.account.deleted += a.deleted;
         }
@@ -246,6 +250,9 @@ impl Run {
         });
         let (name, state_text) = (object.to_owned(), json(state));
         let (at, todo) = (self.work.env.now(), std::mem::take(todo));
+        // Rows change by these; that the state is stored is no change of the copy.
+        let of_rows: Vec<bool> =
+            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep)).collect();
         let applied = self
             .work
             .copy
@@ -283,7 +290,7 @@ impl Run {
                 replica.write(&changes)
             })
             .await?;
-        self.count(&applied, true);
+        self.count(applied.iter().zip(of_rows).filter(|(_, rows)| *rows).map(|(one, _)| one));
         if let Some((hide, _)) = ending {
             let held: u64 = applied.iter().map(|a| a.held).sum();
             let missing: u64 = applied.iter().map(|a| a.missing).sum();
@@ -326,16 +333,13 @@ impl Run {
         }
         if let Some(mut consequences) = state.failed(slot, fault, now) {
             self.say(format!("{object}: {fault}"));
-            let moved = match fault {
-                Fault::SchemaMoved { field, .. } => {
-                    if let Some(field) = field {
-                        self.refused.insert((object.to_owned(), field.clone()));
-                    }
-                    self.gone.insert((object.to_owned(), field.clone()));
-                    true
+            let moved = matches!(fault, Fault::SchemaMoved { .. });
+            if let Fault::SchemaMoved { field, .. } = fault {
+                if let Some(field) = field {
+                    self.refused.insert((object.to_owned(), field.clone()));
                 }
-                _ => false,
-            };
+                self.gone.insert((object.to_owned(), field.clone()));
+            }
             self.apply(object, &mut consequences).await?;
             return Ok(if moved { Failed::SchemaMoved } else { Failed::Handled });
         }

@@ -12,18 +12,19 @@ use super::clock::ServerClock;
 use super::copy::Copy;
 use super::env::Env;
 use super::grant::{Holder, SessionError, SessionOrHeld};
-use crate::provider::{Ctx, Failure, Provider, Toll};
-use crate::replica::ReplicaError;
+use crate::provider::{Ctx, Failure, Provider, Ticket, Toll};
+use crate::replica::{Change, ReplicaError};
 use crate::store::{Store, StoreError};
-use crmsync_core::config::settings::Connection as Settings;
+use crmsync_core::config::settings::{Connection as Settings, Deletes};
 use crmsync_core::connection::StopWhy;
-use crmsync_core::domain::{Fault, ObjectSchema, QuotaDomain, Time};
+use crmsync_core::domain::{Fault, ObjectSchema, QuotaDomain, Time, Usage};
 use crmsync_core::sync::{ObjectState, Rules};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// What a run is made with.
@@ -52,6 +53,8 @@ pub struct Work {
     pub stop: CancellationToken,
     /// Usual distance of runs.
     pub interval: SignedDuration,
+    /// Rows marked as deleted leave the replica when they are older than this; none: not today.
+    pub erase_before: Option<Time>,
     /// Told of each commit.
     pub progress: Box<dyn Fn(Progress) + Send + Sync>,
 }
@@ -82,6 +85,30 @@ pub struct Wishes {
     pub approve: bool,
     /// Read these objects again in whole.
     pub full: BTreeSet<String>,
+}
+
+/// The run's toll, with a count of what was paid.
+struct Counted {
+    toll: Arc<dyn Toll>,
+    paid: AtomicU64,
+}
+
+impl Toll for Counted {
+    fn reserve(&self, cost: u32) -> BoxFuture<'_, Result<Ticket, Failure>> {
+        Box::pin(async move {
+            let ticket = self.toll.reserve(cost).await?;
+            self.paid.fetch_add(u64::from(cost), Ordering::Relaxed);
+            Ok(ticket)
+        })
+    }
+
+    fn told(&self, ticket: &Ticket, usage: &[Usage]) {
+        self.toll.told(ticket, usage);
+    }
+
+    fn settle(&self, ticket: Ticket) {
+        self.toll.settle(ticket);
+    }
 }
 
 /// What a run did; its lines for `log`.
@@ -210,6 +237,7 @@ impl From<SessionOrHeld> for Stop {
 /// A run under way.
 struct Run {
     work: Work,
+    toll: Arc<Counted>,
     clock: ServerClock,
     rules: Rules,
     schemas: BTreeMap<String, ObjectSchema>,
@@ -231,7 +259,9 @@ impl Work {
             sweep_every: self.settings.sweep,
             page: 200,
         };
+        let toll = Counted { toll: Arc::clone(&self.toll), paid: AtomicU64::new(0) };
         let mut run = Run {
+            toll: Arc::new(toll),
             clock: ServerClock::new(self.env),
             work: self,
             rules,
@@ -272,10 +302,27 @@ impl Run {
             }
             let planned = self.plan(target, now).await?;
             if planned.is_empty() {
-                return Ok(());
+                return self.erase().await;
             }
             self.do_calls(&planned, now).await?;
         }
+    }
+
+    /// Rows that were deleted at the source long enough ago leave the replica.
+    async fn erase(&mut self) -> Result<(), Stop> {
+        let before = match self.work.settings.deletes {
+            // Rows that came with the deletion flag are only marked by the merge.
+            Deletes::Remove => Some(Time::MAX),
+            Deletes::Mark => self.work.erase_before,
+        };
+        if let Some(before) = before {
+            let erased = self.work.copy.with(move |r| r.write(&[Change::Erase { before }])).await?;
+            let rows: u64 = erased.iter().map(|a| a.changed).sum();
+            if rows > 0 {
+                self.say(format!("{rows} deleted rows have left the replica"));
+            }
+        }
+        Ok(())
     }
 
     /// The server's clock; asks for it where no answer has told it yet.
@@ -298,7 +345,7 @@ impl Run {
     ) -> Result<T, Stop> {
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
-            let ctx = Ctx { session: &session, toll: self.work.toll.as_ref() };
+            let ctx = Ctx { session: &session, toll: self.toll.as_ref() };
             match question(ctx).await {
                 Ok(value) => return Ok(value),
                 Err(Failure::Held) => return Err(Stop::Quota),
@@ -335,6 +382,7 @@ impl Run {
         if let Err(error) = self.work.copy.close().await {
             tracing::warn!(connection = %self.work.name, %error, "closing the replica");
         }
+        self.account.calls = self.toll.paid.load(Ordering::Relaxed);
         Report {
             end,
             account: self.account,

@@ -1,6 +1,6 @@
 //! What comes before the first page: identity, schema, tables, states, wishes.
 
-use super::{Run, Stop, Wishes};
+use super::{Run, Stop, Wishes, Work};
 use crate::provider::{Ctx, Failure, Provider, Told};
 use crate::replica::{Change, LayoutChange};
 use crate::store::{Change as StoreChange, Doc};
@@ -25,17 +25,25 @@ struct Described {
 
 impl Run {
     pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
-        let (wishes, version) = self.wishes()?;
+        let (wishes, _) = self.wishes()?;
         let pin = self.work.holder.identity()?;
-        let checked = self.work.holder.check_identity(self.work.toll.as_ref()).await?;
+        if let Some(pin) = &pin {
+            self.claim(&pin.org_id).await?;
+            self.read_states().await?;
+        }
+        // What is absent from a comparison of keys was deleted only if our sight is what it was.
+        let compares =
+            wishes.approve || !wishes.full.is_empty() || self.compares_soon(self.work.env.now());
+        let toll = Arc::clone(&self.toll);
+        let checked = self.work.holder.check_identity(toll.as_ref(), compares).await?;
         self.clock.tell(checked.server_time);
-        let sight = wishes.sight || checked.sight_changed;
+        // Read once more: a changed sight is a wish, so that it is not lost if this run is.
+        let (wishes, version) = self.wishes()?;
+        let sight = wishes.sight;
         let org = checked.identity.or(pin).map(|i| i.org_id).ok_or_else(|| {
             Stop::Fault(Fault::contract("the connection has a grant but no identity"))
         })?;
-        let provider = self.work.settings.provider.clone();
-        let id = self.work.id.clone();
-        self.work.copy.claim(&provider, &org, &id).await?;
+        self.claim(&org).await?;
         self.read_states().await?;
         self.describe(wishes.describe || sight).await?;
         let now = self.server_now().await?;
@@ -58,6 +66,19 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    async fn claim(&self, org: &str) -> Result<(), Stop> {
+        let Work { settings, id, copy, .. } = &self.work;
+        Ok(copy.claim(&settings.provider, org, id).await?)
+    }
+
+    /// Whether keys are being compared, or may be in this run: the deletes we know of are old.
+    fn compares_soon(&self, now: Time) -> bool {
+        self.states.values().filter(|s| !s.gone).any(|s| {
+            let old = |t: Time| now.duration_since(t) >= self.rules.sweep_every;
+            s.sweep.is_some() || (!s.loading() && s.deletes_covered.is_none_or(old))
+        })
     }
 
     fn wishes(&self) -> Result<(Wishes, Option<u64>), Stop> {
@@ -123,12 +144,22 @@ impl Run {
                 Some(Some(schema)) => {
                     self.schemas.insert(object.clone(), schema.clone());
                 }
-                Some(None) | None => {
-                    self.gone.insert((object.clone(), None));
-                    if let Some(state) = self.states.get_mut(object) {
+                Some(None) | None => match self.states.get_mut(object) {
+                    Some(state) => {
                         state.gone = true;
+                        self.gone.insert((object.clone(), None));
+                        let object = object.clone();
+                        let fault = Fault::SchemaMoved { object: object.clone(), field: None };
+                        self.failing.insert(object, fault);
                     }
-                }
+                    None => {
+                        let what = format!(
+                            "{object} is not at the source, or our account may not see it; hint: crmsync fields {}",
+                            self.work.name
+                        );
+                        self.failing.insert(object.clone(), Fault::Misconfigured { what });
+                    }
+                },
             }
         }
         Ok(())

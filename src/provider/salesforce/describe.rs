@@ -8,7 +8,7 @@ use super::Salesforce;
 use super::composite;
 use super::faults::{self, About};
 use super::read::text;
-use crate::provider::{Ctx, Failure, Told};
+use crate::provider::{Ctx, Described, Failure, Names, Told};
 use crmsync_core::domain::{Fault, Field, FieldType, ObjectSchema};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -156,10 +156,7 @@ fn sized(word: &str, size: Option<u64>) -> String {
     size.filter(|n| *n > 0).map_or_else(|| word.to_owned(), |n| format!("{word}({n})"))
 }
 
-pub(super) async fn objects(
-    sf: &Salesforce,
-    ctx: Ctx<'_>,
-) -> Result<Told<Vec<(String, String)>>, Failure> {
+pub(super) async fn objects(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Names>, Failure> {
     let got = sf.get(ctx, &sf.data_path("sobjects/"), 1).await?;
     if !got.answer.is_ok() || got.answer.is_html() {
         return Err(faults::refusal(&got.answer, About::default()));
@@ -174,7 +171,7 @@ pub(super) async fn describe(
     sf: &Salesforce,
     ctx: Ctx<'_>,
     objects: &[String],
-) -> Result<Told<BTreeMap<String, Option<ObjectSchema>>>, Failure> {
+) -> Result<Told<Described>, Failure> {
     let mut value = BTreeMap::new();
     let mut server_time = None;
     for group in objects.chunks(PER_CALL) {
@@ -221,7 +218,7 @@ pub(super) async fn describe(
 fn absent(failure: Failure) -> Result<Option<ObjectSchema>, Failure> {
     match failure {
         Failure::Fault(Fault::SchemaMoved { .. } | Fault::Denied { .. }) => Ok(None),
-        other => Err(other),
+        other @ (Failure::SessionDead(_) | Failure::Held | Failure::Fault(_)) => Err(other),
     }
 }
 

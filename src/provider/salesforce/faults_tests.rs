@@ -1,3 +1,5 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
+
 use super::*;
 use crate::provider::salesforce::testing::{data, recorded};
 use proptest::prelude::*;

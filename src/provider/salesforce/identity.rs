@@ -1,6 +1,6 @@
 //! Who answers, what it may do, and how much of the limit is used.
 //!
-//! Hides userinfo, UserPermissionAccess, the limits resource. Invariants: a permission that the
+//! Hides userinfo, `UserPermissionAccess`, the limits resource. Invariants: a permission that the
 //! org does not know counts as missing, never as an error; without View Setup the usage of the
 //! answer's header is all there is, and that is no failure.
 
@@ -95,18 +95,19 @@ fn known(part: &Part) -> Result<Option<&str>, Failure> {
         Failure::Fault(
             Fault::SchemaMoved { .. } | Fault::Denied { .. } | Fault::Contract { .. },
         ) => Ok(None),
-        other => Err(other),
+        other @ (Failure::SessionDead(_) | Failure::Held | Failure::Fault(_)) => Err(other),
     }
 }
 
 pub(super) async fn identify(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Identity>, Failure> {
-    let url = sf.url(ctx.session, "/services/oauth2/userinfo")?;
-    let request = sf.http.request(Method::GET, url)?;
-    let got = sf.pay(ctx, request, 1, SMALL_LIMIT).await?;
-    if !got.answer.is_ok() || got.answer.is_html() {
-        return Err(faults::refusal(&got.answer, About::default()));
+    let url = super::url(ctx.session, "/services/oauth2/userinfo")?;
+    // OAuth's own resources are not counted against the org's limit: no toll.
+    let request = super::build(sf.http.request(Method::GET, url)?, ctx.session)?;
+    let answer = sf.http.send(request, SMALL_LIMIT).await.map_err(Failure::from)?;
+    if !answer.is_ok() || answer.is_html() {
+        return Err(faults::refusal(&answer, About::default()));
     }
-    let info: UserInfo = serde_json::from_slice(&got.answer.body)
+    let info: UserInfo = serde_json::from_slice(&answer.body)
         .map_err(|e| Fault::contract(format!("reading userinfo: {e}")))?;
     if info.active == Some(false) {
         return Err(faults::user_deactivated("userinfo says that the user is not active").into());
@@ -180,7 +181,7 @@ pub(super) async fn usage(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Vec<Usag
     if !got.answer.is_ok() || got.answer.is_html() {
         return match faults::refusal(&got.answer, About::default()) {
             Failure::Fault(Fault::Denied { .. }) => Ok(Told { value: Vec::new(), server_time }),
-            other => Err(other),
+            other @ (Failure::SessionDead(_) | Failure::Held | Failure::Fault(_)) => Err(other),
         };
     }
     let value = parse_limits(&text(got.answer.body)?)
@@ -286,7 +287,7 @@ pub(super) async fn checks(
                         }
                     }
                     Failure::Fault(fault) => CheckOutcome::Unknown { detail: fault.to_string() },
-                    other => return Err(other),
+                    other @ (Failure::SessionDead(_) | Failure::Held) => return Err(other),
                 }
             };
             checks.push(check(&format!("read:{object}"), &format!("read {object}"), outcome));
@@ -337,7 +338,9 @@ async fn permission_checks(
             Failure::Fault(
                 Fault::SchemaMoved { .. } | Fault::Denied { .. } | Fault::Contract { .. },
             ) => {}
-            other => return Err(other),
+            other @ (Failure::SessionDead(_) | Failure::Held | Failure::Fault(_)) => {
+                return Err(other);
+            }
         }
     }
     Ok(PERMISSIONS

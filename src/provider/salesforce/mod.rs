@@ -17,13 +17,13 @@ mod soql;
 pub(crate) mod testing;
 
 use super::http::{Answer, DATA_LIMIT, Http, SMALL_LIMIT, SendError, check_url};
-use super::{Ctx, Failure, OAuthEndpoints, Provider, Session, Told};
+use super::{Ctx, Described, Failure, Names, OAuthEndpoints, Provider, Session, Told};
 use crmsync_core::domain::{
-    Call, Check, CredentialKind, Delivered, Fault, Identity, KeyKind, KeySpec, Need, ObjectSchema,
-    Outcome, ProviderSpec, QuotaDomain, Schema, Task, Usage,
+    Call, Check, CredentialKind, Delivered, Fault, Identity, KeyKind, KeySpec, Need, Outcome,
+    ProviderSpec, QuotaDomain, Schema, Task, Usage,
 };
 use futures_util::future::BoxFuture;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, Request, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -151,12 +151,8 @@ impl Salesforce {
         format!("/services/data/v{}/{rest}", self.version)
     }
 
-    fn url(&self, session: &Session, path: &str) -> Result<Url, Fault> {
-        session.base.join(path).map_err(|e| Fault::contract(format!("address of a call: {e}")))
-    }
-
     async fn get(&self, ctx: Ctx<'_>, path: &str, cost: u32) -> Result<Got, Failure> {
-        let url = self.url(ctx.session, path)?;
+        let url = url(ctx.session, path)?;
         let request = self.http.request(Method::GET, url)?;
         self.pay(ctx, request, cost, DATA_LIMIT).await
     }
@@ -168,7 +164,7 @@ impl Salesforce {
         body: &T,
         cost: u32,
     ) -> Result<Got, Failure> {
-        let url = self.url(ctx.session, path)?;
+        let url = url(ctx.session, path)?;
         let request = self.http.request(Method::POST, url)?.json(body);
         self.pay(ctx, request, cost, DATA_LIMIT).await
     }
@@ -180,12 +176,7 @@ impl Salesforce {
         cost: u32,
         limit: usize,
     ) -> Result<Got, Failure> {
-        let request = request
-            .bearer_auth(ctx.session.token.expose_secret())
-            .header("accept", "application/json")
-            .header("sforce-call-options", "client=crmsync")
-            .build()
-            .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))?;
+        let request = build(request, ctx.session)?;
         match self.http.paid(ctx.toll, cost, request, limit, identity::header_usage).await {
             Ok((answer, usage)) => Ok(Got { answer, usage }),
             Err(error) => {
@@ -196,6 +187,19 @@ impl Salesforce {
             }
         }
     }
+}
+
+fn url(session: &Session, path: &str) -> Result<Url, Fault> {
+    session.base.join(path).map_err(|e| Fault::contract(format!("address of a call: {e}")))
+}
+
+fn build(request: RequestBuilder, session: &Session) -> Result<Request, Fault> {
+    request
+        .bearer_auth(session.token.expose_secret())
+        .header("accept", "application/json")
+        .header("sforce-call-options", "client=crmsync")
+        .build()
+        .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))
 }
 
 impl Provider for Salesforce {
@@ -232,10 +236,7 @@ impl Provider for Salesforce {
         Box::pin(identity::identify(self, ctx))
     }
 
-    fn objects<'a>(
-        &'a self,
-        ctx: Ctx<'a>,
-    ) -> BoxFuture<'a, Result<Told<Vec<(String, String)>>, Failure>> {
+    fn objects<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<Names>, Failure>> {
         Box::pin(describe::objects(self, ctx))
     }
 
@@ -243,7 +244,7 @@ impl Provider for Salesforce {
         &'a self,
         ctx: Ctx<'a>,
         objects: &'a [String],
-    ) -> BoxFuture<'a, Result<Told<BTreeMap<String, Option<ObjectSchema>>>, Failure>> {
+    ) -> BoxFuture<'a, Result<Told<Described>, Failure>> {
         Box::pin(describe::describe(self, ctx, objects))
     }
 
@@ -263,7 +264,7 @@ impl Provider for Salesforce {
     fn clock<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<()>, Failure>> {
         Box::pin(async move {
             // The list of versions needs no log-in and is not counted.
-            let url = self.url(ctx.session, "/services/data/")?;
+            let url = url(ctx.session, "/services/data/")?;
             let request =
                 self.http.request(Method::GET, url)?.build().map_err(|e| {
                     Fault::contract(format!("building a request: {}", e.without_url()))
@@ -290,6 +291,14 @@ impl Provider for Salesforce {
 
     fn token_fault(&self, status: u16, error: &str, description: &str) -> Fault {
         oauth::token_fault(status, error, description)
+    }
+
+    /// `id` is the identity address, `https://HOST/id/ORG/USER`.
+    fn org_of(&self, answer: &serde_json::Value) -> Option<String> {
+        let address = Url::parse(answer.get("id")?.as_str()?).ok()?;
+        let mut parts = address.path_segments()?;
+        let org = parts.by_ref().skip_while(|part| *part != "id").nth(1)?;
+        (org.starts_with("00D") && matches!(org.len(), 15 | 18)).then(|| org.to_owned())
     }
 
     fn session(&self, answer: &serde_json::Value) -> Result<Session, Fault> {

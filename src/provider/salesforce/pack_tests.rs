@@ -1,3 +1,5 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
+
 use super::*;
 use crmsync_core::domain::{Field, FieldType, ObjectSchema, Time};
 use proptest::prelude::*;

@@ -135,7 +135,12 @@ fn ask(sf: &Salesforce, call: &Call, schema: &Schema) -> Vec<Asked> {
                 Ok(queries) => {
                     let rows = match task.kind {
                         TaskKind::Keys { .. } => soql::PAGE,
-                        _ => soql::rows_per_page(task.fields.len(), alone, shrink),
+                        TaskKind::Scan { .. }
+                        | TaskKind::Window { .. }
+                        | TaskKind::Ids { .. }
+                        | TaskKind::Delta { .. }
+                        | TaskKind::Deleted { .. }
+                        | TaskKind::Count => soql::rows_per_page(task.fields.len(), alone, shrink),
                     };
                     Asked::Queries { queries, rows }
                 }
@@ -360,10 +365,11 @@ fn join(task: &Task, queries: &[Query], pages: &[Page], limit: usize) -> Result<
 }
 
 fn deleted_path(object: &str, from: Time, to: Time) -> String {
-    // The vendor cuts seconds off and wants a minute at least.
+    // The vendor cuts seconds off, wants more than a minute, and no end in the future: a short
+    // window begins earlier, for to hear of a delete twice is harmless.
     let minute = |secs: i64| secs.div_euclid(60) * 60;
-    let start = minute(from.as_second());
-    let end = minute(to.as_second()).max(start + 60);
+    let end = minute(to.as_second());
+    let start = minute(from.as_second()).min(end - 120);
     let show = |secs: i64| {
         let text = Time::from_second(secs).map_or_else(
             |_| soql::datetime(to),

@@ -133,7 +133,7 @@ async fn several_tasks_share_a_call_and_fail_alone() {
     let server = serve(|seen| {
         composite(seen, |url| {
             if url.contains("/deleted/") {
-                assert!(url.contains("start=2026-01-01T00%3A00%3A00%2B00%3A00&end=2026-01-01T00%3A01%3A00%2B00%3A00"), "{url}");
+                assert!(url.contains("start=2025-12-31T23%3A59%3A00%2B00%3A00&end=2026-01-01T00%3A01%3A00%2B00%3A00"), "{url}");
                 (200, json!({"deletedRecords": [{"id": "001X", "deletedDate": STAMP}],
                     "earliestDateAvailable": "2025-12-20T00:00:00.000+0000",
                     "latestDateCovered": "2026-01-01T00:01:00.000+0000"}))
@@ -220,7 +220,8 @@ async fn the_connections_own_refusals_end_the_call_before_any_row() {
     })
     .await;
     let (outcome, _) =
-        run(&sf, &dead, &Counter::default(), &schema(&[a.clone()]), &[window(&a)]).await;
+        run(&sf, &dead, &Counter::default(), &schema(std::slice::from_ref(&a)), &[window(&a)])
+            .await;
     assert!(matches!(outcome, Err(Failure::SessionDead(_))));
 }
 
@@ -250,7 +251,8 @@ async fn a_wide_object_is_joined_and_a_moving_row_left_out() {
     .await;
     let (sf, toll) = (salesforce(), Counter::default());
     let tasks = [task(&o, TaskKind::Scan { after: None })];
-    let (outcome, delivered) = run(&sf, &server, &toll, &schema(&[o.clone()]), &tasks).await;
+    let (outcome, delivered) =
+        run(&sf, &server, &toll, &schema(std::slice::from_ref(&o)), &tasks).await;
     assert_eq!(outcome.unwrap().steps, [Step::More]);
     let d = &delivered[0];
     assert_eq!(d.batch.rows(), 1);
@@ -275,15 +277,27 @@ async fn nonsense_is_told_and_never_taken_for_rows() {
     ] {
         let server = serve(move |_| (status, vec![], body.to_owned())).await;
         let sf = salesforce();
-        let (outcome, delivered) =
-            run(&sf, &server, &Counter::default(), &schema(&[o.clone()]), &[window(&o)]).await;
+        let (outcome, delivered) = run(
+            &sf,
+            &server,
+            &Counter::default(),
+            &schema(std::slice::from_ref(&o)),
+            &[window(&o)],
+        )
+        .await;
         let steps = outcome.unwrap().steps;
         assert!(matches!(&steps[..], [Step::Failed(Fault::Contract { .. })]), "{body}: {steps:?}");
         assert!(delivered.is_empty());
     }
     let html = serve(|_| (200, vec![("content-type", "text/html".into())], "<html>".into())).await;
-    let (outcome, _) =
-        run(&salesforce(), &html, &Counter::default(), &schema(&[o.clone()]), &[window(&o)]).await;
+    let (outcome, _) = run(
+        &salesforce(),
+        &html,
+        &Counter::default(),
+        &schema(std::slice::from_ref(&o)),
+        &[window(&o)],
+    )
+    .await;
     assert!(matches!(&outcome.unwrap().steps[..], [Step::Failed(Fault::Passing { .. })]));
 }
 

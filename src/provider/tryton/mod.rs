@@ -4,18 +4,20 @@
 //! per attempt, for the server counts wrong ones and then refuses right ones too; a session
 //! outlives a changed password, so only a fresh log-in proves the credential. No limit is told.
 
+#[cfg(test)]
+mod live_tests;
 mod model;
 mod read;
 mod rpc;
 mod value;
 
 use super::http::{Http, SMALL_LIMIT, check_url, host_of};
-use super::{Ctx, Failure, OAuthEndpoints, Provider, Session, Told};
+use super::{Ctx, Described, Failure, Names, OAuthEndpoints, Provider, Session, Told};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crmsync_core::domain::{
     Call, Check, CheckOutcome, CredentialKind, Delivered, Fault, Identity, KeyKind, KeySpec, Need,
-    ObjectSchema, Outcome, ProviderSpec, QuotaDomain, Reason, Schema, Task, Usage,
+    Outcome, ProviderSpec, QuotaDomain, Reason, Schema, Task, Usage,
 };
 use futures_util::future::BoxFuture;
 use reqwest::Method;
@@ -152,7 +154,9 @@ impl Tryton {
         let params = json!([username, {"password": password.expose_secret()}]);
         let credentials = || Fault::NeedsAuthorization {
             reason: Reason::CredentialsChanged,
-            text: format!("the server refused the password of {username}"),
+            text: format!(
+                "the server refused the log-in of {username}; it says so of a changed password, a deactivated user and an unknown one alike"
+            ),
         };
         let result =
             self.ask("common.db.login", params, None).await.map_err(|failure| match failure {
@@ -278,10 +282,7 @@ impl Provider for Tryton {
         Box::pin(self.who(ctx))
     }
 
-    fn objects<'a>(
-        &'a self,
-        ctx: Ctx<'a>,
-    ) -> BoxFuture<'a, Result<Told<Vec<(String, String)>>, Failure>> {
+    fn objects<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<Names>, Failure>> {
         Box::pin(model::objects(self, ctx))
     }
 
@@ -289,7 +290,7 @@ impl Provider for Tryton {
         &'a self,
         ctx: Ctx<'a>,
         objects: &'a [String],
-    ) -> BoxFuture<'a, Result<Told<BTreeMap<String, Option<ObjectSchema>>>, Failure>> {
+    ) -> BoxFuture<'a, Result<Told<Described>, Failure>> {
         Box::pin(model::describe(self, ctx, objects))
     }
 

@@ -6,7 +6,7 @@
 
 use super::rpc::{self, About};
 use super::{Tryton, value};
-use crate::provider::{Ctx, Failure, Told};
+use crate::provider::{Ctx, Described, Failure, Names, Told};
 use crmsync_core::domain::{Fault, Field, FieldType, ObjectSchema, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -82,17 +82,16 @@ pub(super) fn parse(name: &str, label: &str, result: &str) -> Result<ObjectSchem
     })
 }
 
-pub(super) async fn objects(
-    tryton: &Tryton,
-    ctx: Ctx<'_>,
-) -> Result<Told<Vec<(String, String)>>, Failure> {
+pub(super) async fn objects(tryton: &Tryton, ctx: Ctx<'_>) -> Result<Told<Names>, Failure> {
     let (names, server_time) = names(tryton, ctx, json!([])).await?;
     Ok(Told { value: names, server_time })
 }
 
-type Names = (Vec<(String, String)>, Option<Time>);
-
-async fn names(tryton: &Tryton, ctx: Ctx<'_>, domain: Value) -> Result<Names, Failure> {
+async fn names(
+    tryton: &Tryton,
+    ctx: Ctx<'_>,
+    domain: Value,
+) -> Result<(Names, Option<Time>), Failure> {
     #[derive(Deserialize)]
     struct Row {
         model: String,
@@ -108,18 +107,36 @@ async fn names(tryton: &Tryton, ctx: Ctx<'_>, domain: Value) -> Result<Names, Fa
     Ok((names, got.server_time))
 }
 
+/// Which models the account may read: fields are told of the others as well.
+async fn readable(
+    tryton: &Tryton,
+    ctx: Ctx<'_>,
+    names: Vec<&String>,
+) -> Result<impl Fn(&str) -> bool + use<>, Failure> {
+    let method = "model.ir.model.access.get_access";
+    let about = About { object: Some("ir.model.access"), fields: &[] };
+    let got = rpc::call(tryton, ctx, method, json!([names, tryton.context()]), about).await?;
+    let access: BTreeMap<String, Value> = serde_json::from_str(&got.result)
+        .map_err(|e| Fault::contract(format!("reading the access rights: {e}")))?;
+    Ok(move |name: &str| {
+        let read = access.get(name).and_then(|a| a.get("read"));
+        value::is_model(name) && read.is_some_and(|r| *r == json!(true) || *r == json!(1))
+    })
+}
+
 pub(super) async fn describe(
     tryton: &Tryton,
     ctx: Ctx<'_>,
     objects: &[String],
-) -> Result<Told<BTreeMap<String, Option<ObjectSchema>>>, Failure> {
+) -> Result<Told<Described>, Failure> {
     // One question tells which exist, so that "unknown model" is never guessed from an error.
     let domain = json!([["model", "in", objects]]);
     let (known, mut server_time) = names(tryton, ctx, domain).await?;
     let known: BTreeMap<String, String> = known.into_iter().collect();
+    let readable = readable(tryton, ctx, known.keys().collect()).await?;
     let mut found = BTreeMap::new();
     for object in objects {
-        let Some(label) = known.get(object).filter(|_| value::is_model(object)) else {
+        let Some(label) = known.get(object).filter(|_| readable(object)) else {
             found.insert(object.clone(), None);
             continue;
         };
@@ -133,7 +150,8 @@ pub(super) async fn describe(
                     Fault::contract(format!("reading the fields of {object}: {why}"))
                 })?)
             }
-            Err(Failure::Fault(Fault::Denied { .. })) => None,
+            // It is there: left out, so that what was known of it stays and its reading says why.
+            Err(Failure::Fault(Fault::Denied { .. })) => continue,
             Err(other) => return Err(other),
         };
         found.insert(object.clone(), schema);

@@ -115,6 +115,11 @@ impl Daemon {
         self.proc.as_mut().expect("the daemon was started")
     }
 
+    /// How often it was started; the log of the last start is in the folder `log-N`.
+    pub fn starts(&self) -> usize {
+        self.starts
+    }
+
     /// Sets an environment variable for the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -238,8 +243,13 @@ impl Daemon {
 
     /// Asks for a run now and waits for its end; the run's line.
     pub fn sync(&self, name: &str) -> Value {
+        self.sync_with(name, &json!({}))
+    }
+
+    /// The same with wishes: `{"full": true}` reads everything again and compares keys.
+    pub fn sync_with(&self, name: &str, wishes: &Value) -> Value {
         let before = self.last_run(name);
-        self.api("POST", &format!("/v1/connections/{name}/sync"), Some(&json!({}))).ok();
+        self.api("POST", &format!("/v1/connections/{name}/sync"), Some(wishes)).ok();
         eventually_or(Duration::from_secs(120), &format!("the run of {name} ends"), || {
             let detail = self.detail(name);
             let run = detail["runs"][0].clone();
