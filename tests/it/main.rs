@@ -22,6 +22,7 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
+mod kills;
 mod canary;
 mod control;
 mod demo;

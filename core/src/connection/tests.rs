@@ -73,6 +73,19 @@ fn refused() -> Fault {
 }
 
 #[test]
+fn a_run_that_gave_way_to_new_settings_is_followed_by_one_with_them() {
+    let mut b = Bench::good(false);
+    b.run(10, RunResult::Stopped(StopWhy::Pause));
+    assert!(!b.starts());
+    b.on(Event::Due, 20);
+    b.run(20, RunResult::Stopped(StopWhy::Configuration));
+    assert!(b.starts());
+    b.on(Event::Configured { enabled: false }, 30);
+    b.run(30, RunResult::Stopped(StopWhy::Configuration));
+    assert!(!b.starts());
+}
+
+#[test]
 fn a_new_connection_asks_to_be_authorized_and_does_not_call() {
     let mut b = Bench { c: Connection::default(), fx: vec![], rules: rules(true) };
     b.on(Event::Configured { enabled: true }, 0);

@@ -11,7 +11,7 @@ use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
 use crate::provider::{Ctx, Toll};
 use crate::replica::ReplicaError;
-use crate::store::{Change, RunRow};
+use crate::store::{Change, RunRow, StoreError};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
 use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
 use crmsync_core::quota::{self, Exempt};
@@ -316,8 +316,22 @@ impl Actor {
             }
             End::Store(error) => {
                 let text = error.to_string();
-                events.push(Event::DiskFull { text: text.clone() });
-                (RunResult::Stopped(StopWhy::Host), "failed".to_owned(), text)
+                let result = match error {
+                    StoreError::DiskFull { .. } | StoreError::ReadOnly { .. } => {
+                        events.push(Event::DiskFull { text: text.clone() });
+                        RunResult::Stopped(StopWhy::Host)
+                    }
+                    // Somebody else wrote the same document, or the disk hesitated.
+                    StoreError::Stale { .. }
+                    | StoreError::Locked { .. }
+                    | StoreError::Failed { .. } => RunResult::Failed(Fault::passing(text.clone())),
+                    StoreError::Newer { .. }
+                    | StoreError::NetworkFs { .. }
+                    | StoreError::Corrupt { .. }
+                    | StoreError::UnknownConnection(_)
+                    | StoreError::NameTaken(_) => RunResult::Failed(Fault::contract(text.clone())),
+                };
+                (result, "failed".to_owned(), text)
             }
         };
         let line = RunLine {
