@@ -413,8 +413,8 @@ impl Holder {
     ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let now = self.env.now();
-        let fresh = !now_again
-            && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
+        let fresh =
+            !now_again && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });
         }
@@ -465,6 +465,8 @@ impl Holder {
                     self.provider().identify(Ctx { session: &old, toll }).await
                 && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
             {
+                // Kept, to be asked again.
+                self.slot.lock().await.session = Some(old);
                 return Err(fault.into());
             }
         }

@@ -22,13 +22,13 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
-mod identity;
-mod manual;
-mod reasons;
 mod canary;
 mod folders;
 mod host;
 mod hostile;
+mod identity;
+mod manual;
+mod reasons;
 mod stop;
 mod story;
 mod unit;

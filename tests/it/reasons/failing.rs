@@ -29,8 +29,7 @@ fn a_provider_that_fails_for_hours_is_told_once() {
     // Four intervals later it still fails.
     fs::write(&file, "+16h\n").expect("moving the clock");
     lab.ring("sf");
-    let status =
-        lab.status_is("sf", "Error", "provider failing since ", "crmsync test sf", false);
+    let status = lab.status_is("sf", "Error", "provider failing since ", "crmsync test sf", false);
     assert!(status["detail"].as_str().unwrap().contains("HTML"), "{status:#}");
     lab.wait_mails("sf", "provider failing since ", 1);
     lab.ring("sf");

@@ -174,7 +174,22 @@ pub fn replaced(text: &str, old: &str, new: &str) -> String {
 
 /// The library that fakes the clock of a program, where it is installed.
 pub fn faketime() -> Option<&'static str> {
-    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())
+    [
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    ]
+    .into_iter()
+    .find(|path| Path::new(path).exists())
+}
+
+/// Asks for runs until every change before this moment is in the copy. (`Daemon::catch_up` waits
+/// for the deletes' time as well, which the vendor tells by the minute.)
+pub fn caught_up(daemon: &Daemon, name: &str) {
+    let now = jiff::Timestamp::now().as_second();
+    eventually_or(SOON, &format!("{name} has what was changed"), || {
+        daemon.sync(name);
+        let status = daemon.status(name);
+        let to = status["caught_up_to"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        if to.is_some_and(|to| to.as_second() > now) { Ok(()) } else { Err(format!("{status:#}")) }
+    });
 }

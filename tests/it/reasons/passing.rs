@@ -82,7 +82,9 @@ fn passing_faults_are_told_to_nobody_and_end_by_themselves() {
     let lab = Lab::start("every 1h", &names, &[]);
     for (name, fault, _) in CASES {
         let sandbox = lab.sandbox(name);
-        for change in [&["touch", "Account", "7"][..], &["create", "Contact", "5"], &["expire-tokens"]] {
+        for change in
+            [&["touch", "Account", "7"][..], &["create", "Contact", "5"], &["expire-tokens"]]
+        {
             sandbox.ctl(change);
         }
         sandbox.ctl(fault);
@@ -161,7 +163,11 @@ fn trouble_on_the_way_is_no_dead_grant() {
     let good = std::fs::read_to_string(lab.daemon.path("etc/crmsync.toml")).expect("reading");
     lab.reload(|text| {
         // The first connection's host is gone from the DNS, the second's authority is unknown.
-        let text = replaced(&text, &format!("login_url = \"{address}\""), "login_url = \"https://crm.invalid\"");
+        let text = replaced(
+            &text,
+            &format!("login_url = \"{address}\""),
+            "login_url = \"https://crm.invalid\"",
+        );
         let (head, tail) = text.rsplit_once(&trusted).expect("two sections");
         format!("{head}{tail}")
     });

@@ -42,7 +42,11 @@ fn each_problem_has_its_reason_and_one_mail() {
     fs::rename(&copy, &aside).expect("taking the replica away");
     fs::create_dir(&copy).expect("something else in its place");
     lab.daemon
-        .api("POST", "/v1/connections/paused/pause", Some(&json!({ "for_seconds": 7200, "note": "moving house" })))
+        .api(
+            "POST",
+            "/v1/connections/paused/pause",
+            Some(&json!({ "for_seconds": 7200, "note": "moving house" })),
+        )
         .ok();
     let good = fs::read_to_string(lab.daemon.path("etc/crmsync.toml")).expect("reading");
     lab.reload(|text| {
@@ -50,7 +54,11 @@ fn each_problem_has_its_reason_and_one_mail() {
         let old = format!("{}\"\nclient_id = \"{}\"", app.http, app.client_id);
         let new = format!("{}\"\nclient_id = \"3MVG9nobodyKnowsThis\"", app.http);
         let text = replaced(&text, &old, &new);
-        let text = replaced(&text, "[connections.disabled]\n", "[connections.disabled]\nenabled = false\n");
+        let text = replaced(
+            &text,
+            "[connections.disabled]\n",
+            "[connections.disabled]\nenabled = false\n",
+        );
         let text = replaced(
             &text,
             "[connections.unknown.objects]\n",
@@ -72,7 +80,8 @@ fn each_problem_has_its_reason_and_one_mail() {
     lab.status_is("disabled", "Not syncing", "disabled", "enabled = true", false);
     let all = lab.daemon.cli(&["status", "--all", "--json"]);
     let all: serde_json::Value = serde_json::from_str(&all.out).expect("JSON");
-    let retired = all["connections"].as_array().expect("a list").iter().find(|c| c["name"] == "retired");
+    let retired =
+        all["connections"].as_array().expect("a list").iter().find(|c| c["name"] == "retired");
     let retired = retired.unwrap_or_else(|| panic!("retired is not listed: {all:#}"));
     assert_eq!((&retired["reason"], &retired["retired"]), (&json!("retired"), &json!(true)));
     assert!(retired["hint"].as_str().unwrap().contains("crmsync forget retired"), "{retired:#}");
@@ -96,18 +105,26 @@ fn each_problem_has_its_reason_and_one_mail() {
 
     // What concerns one object stops no other.
     lab.sandbox("unknown").ctl(&["touch", "Account", "4"]);
-    lab.daemon.catch_up("unknown");
+    lab::caught_up(&lab.daemon, "unknown");
     let status = lab.status_is("unknown", "Active", "idle", "crmsync test unknown", false);
-    assert!(status["detail"].as_str().unwrap().contains("Invoice__c is not at the source"), "{status:#}");
+    assert!(
+        status["detail"].as_str().unwrap().contains("Invoice__c is not at the source"),
+        "{status:#}"
+    );
     lab.wait_mails("unknown", "object Invoice__c cannot be read", 1);
     lab.sandbox("denied").ctl(&["touch", "Account", "4"]);
     let status = lab.status_is("denied", "Active", "idle", "crmsync test denied", false);
     assert!(status["detail"].as_str().unwrap().contains("Contact"), "{status:#}");
-    lab.daemon.catch_up("denied");
+    lab::caught_up(&lab.daemon, "denied");
     let accounts = lab.sandbox("denied").source("Account", &[]);
     lab.daemon.replica("denied").assert_same("account", &accounts);
     lab.wait_mails("denied", "object Contact removed at the source", 1);
-    assert_eq!(lab.daemon.replica("denied").number("select count(*) from contact where _deleted_at is null"), 10);
+    assert_eq!(
+        lab.daemon
+            .replica("denied")
+            .number("select count(*) from contact where _deleted_at is null"),
+        10
+    );
 
     // Asked again they say it again, to nobody.
     for name in ["address", "suspended", "odd", "app", "copy"] {
