@@ -127,7 +127,8 @@ impl Lab {
 
     /// Waits until there are as many.
     pub fn wait_mails(&self, name: &str, subject: &str, n: usize) {
-        eventually_or(SOON, &format!("{n} mails to {name} about {subject:?}"), || {
+        // Longer than the minute that a refused grant is given.
+        eventually_or(SOON * 2, &format!("{n} mails to {name} about {subject:?}"), || {
             let have = self.mails(name, subject).len();
             if have >= n { Ok(()) } else { Err(self.subjects(name).join("\n")) }
         });
