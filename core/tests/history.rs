@@ -68,6 +68,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(|enabled| Event::Configured { enabled }),
         8 => Just(Event::Configured { enabled: true }),
         1 => Just(Event::Retired),
+        2 => Just(Event::SettingsChanged),
         1 => Just(Event::Started),
         1 => Just(Event::Shutdown),
         1 => prop::option::of(0i64..200_000).prop_map(move |s| Event::Paused {

@@ -273,6 +273,8 @@ impl Desk {
             let (done, stopped) = tokio::sync::oneshot::channel();
             handle.send(Message::Shutdown(done));
             let _ = stopped.await;
+            // It joins again under its new name; until then it speaks for nobody.
+            shared.meters.all().iter().for_each(|gate| gate.leave(&handle.id));
         }
         shared.store.rename(old, new).map_err(|e| {
             if matches!(e, StoreError::UnknownConnection(_)) {
@@ -619,8 +621,14 @@ impl Commands for Desk {
                     .hint("crmsync log NAME lists them")
             };
             let shared = self.supervisor.shared();
-            let number: i64 = id.parse().map_err(|_| none())?;
-            let stored = shared.store.run(number).map_err(|e| store("reading the log", &e))?;
+            let reading = |e| store("reading the log", &e);
+            let mut stored = match id.parse::<i64>() {
+                Ok(number) => shared.store.run(number).map_err(reading)?,
+                Err(_) => None,
+            };
+            if stored.is_none() {
+                stored = shared.store.run_named(&id).map_err(reading)?;
+            }
             let stored = stored.ok_or_else(none)?;
             let names = shared.store.connections().map_err(|e| store("reading the log", &e))?;
             let name = names.into_iter().find(|c| c.id == stored.run.connection);

@@ -3,7 +3,9 @@
 //!
 //! Invariants: before a refresh leaves, a row says so (no commit, no request: a full disk burns no
 //! grant); a rotated token is on the disk before the access token that came with it is used; a
-//! credential is never destroyed because of an error; nothing refreshes unless a call needs it.
+//! refresh that has begun is brought to its end, whoever asked for it and has gone since; a reload
+//! goes on with the same slot; a credential is never destroyed because of an error; nothing
+//! refreshes unless a call needs it.
 
 use super::env::{self, Env};
 use super::vault::VaultSlot;
@@ -19,7 +21,7 @@ use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How often identity and sight are looked at again; password systems log in anew for it, because
 /// there a session outlives a changed password.
@@ -101,18 +103,34 @@ pub struct Use {
 pub struct Holder {
     id: String,
     name: String,
-    current: RwLock<Use>,
+    /// With a stamp that changes with what a session depends on: one of before is not used.
+    current: RwLock<(Use, u64)>,
     store: Store,
     vault: Arc<VaultSlot>,
     env: Env,
-    slot: Mutex<Slot>,
+    slot: Arc<Mutex<Slot>>,
 }
 
 #[derive(Default)]
 struct Slot {
     session: Option<Session>,
+    /// The holder's stamp when that session was made.
+    stamp: u64,
     /// A rotated token that the disk did not take: stored before anything else is done.
     unsaved: Option<SecretString>,
+    /// The connection is put away: no session is made any more.
+    closed: bool,
+}
+
+impl Slot {
+    fn put(&mut self, session: Session, stamp: u64) {
+        self.session = Some(session);
+        self.stamp = stamp;
+    }
+
+    fn usable(&self, stamp: u64) -> Option<&Session> {
+        self.session.as_ref().filter(|_| self.stamp == stamp)
+    }
 }
 
 impl Holder {
@@ -128,22 +146,27 @@ impl Holder {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
-            current: RwLock::new(current),
+            current: RwLock::new((current, 0)),
             store,
             vault,
             env,
-            slot: Mutex::default(),
+            slot: Arc::default(),
         }
     }
 
     /// A reload changed what the credential is used with. The holder stays the same, so that a
-    /// refresh under way stays the only one.
-    pub fn change(&self, current: Use) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    /// refresh under way stays the only one. `fresh`: sessions of before are of another place.
+    pub fn change(&self, new: Use, fresh: bool) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = (new, current.1 + u64::from(fresh));
     }
 
     fn current(&self) -> Use {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn stamp(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// The foreign system.
@@ -216,28 +239,32 @@ impl Holder {
     }
 
     /// The session in use, made now if there is none.
-    pub async fn session(&self) -> Result<Session, SessionError> {
-        let mut slot = self.slot.lock().await;
+    pub async fn session(self: &Arc<Self>) -> Result<Session, SessionError> {
+        let slot = Arc::clone(&self.slot).lock_owned().await;
         if slot.unsaved.is_none()
-            && let Some(session) = &slot.session
+            && let Some(session) = slot.usable(self.stamp())
         {
             return Ok(session.clone());
         }
-        self.make(&mut slot).await
+        self.make_whole(slot).await
     }
 
     /// A session in place of one that the provider refused. Whoever comes second finds the one
     /// that the first made.
-    pub async fn renew(&self, dead: &Session, why: &str) -> Result<Session, SessionError> {
-        let mut slot = self.slot.lock().await;
-        if let Some(session) = &slot.session
+    pub async fn renew(
+        self: &Arc<Self>,
+        dead: &Session,
+        why: &str,
+    ) -> Result<Session, SessionError> {
+        let mut slot = Arc::clone(&self.slot).lock_owned().await;
+        if let Some(session) = slot.usable(self.stamp())
             && session.token.expose_secret() != dead.token.expose_secret()
         {
             return Ok(session.clone());
         }
         tracing::debug!(connection = %self.name, why, "the session is over");
         slot.session = None;
-        self.make(&mut slot).await
+        self.make_whole(slot).await
     }
 
     /// Forgets the session: the next call makes a new one.
@@ -248,24 +275,55 @@ impl Holder {
     /// Takes over a session that was just proved together with its grant.
     pub async fn take_session(&self, session: Session) {
         let mut slot = self.slot.lock().await;
-        slot.session = Some(session);
+        slot.put(session, self.stamp());
         slot.unsaved = None;
     }
 
+    /// The connection is put away: waits for a refresh on its way, lets none begin after it.
+    pub async fn close(&self) {
+        let mut slot = self.slot.lock().await;
+        slot.closed = true;
+        if let Some(token) = slot.unsaved.clone() {
+            match self.save_rotated(&token) {
+                Ok(()) => slot.unsaved = None,
+                Err(error) => {
+                    tracing::error!(connection = %self.name, ?error, "a rotated grant could not be stored before the end");
+                }
+            }
+        }
+    }
+
+    /// As a task of its own: whoever asked may go away (a client that hangs up), the answer of a
+    /// refresh that has left must still be stored.
+    async fn make_whole(
+        self: &Arc<Self>,
+        mut slot: OwnedMutexGuard<Slot>,
+    ) -> Result<Session, SessionError> {
+        let own = Arc::clone(self);
+        let made = tokio::spawn(async move { own.make(&mut slot).await }).await;
+        made.unwrap_or_else(|e| {
+            Err(Fault::contract(format!("making a session broke off: {e}")).into())
+        })
+    }
+
     async fn make(&self, slot: &mut Slot) -> Result<Session, SessionError> {
+        if slot.closed {
+            return Err(Fault::passing("the connection is being put away").into());
+        }
         if let Some(token) = slot.unsaved.clone() {
             self.save_rotated(&token)?;
             slot.unsaved = None;
-            if let Some(session) = &slot.session {
+            if let Some(session) = slot.usable(self.stamp()) {
                 return Ok(session.clone());
             }
         }
+        let stamp = self.stamp();
         let session = match self.provider().credential() {
             CredentialKind::Code => self.refresh(slot).await?,
             CredentialKind::ClientCredentials => self.client_credentials().await?,
             CredentialKind::Password => self.log_in().await?,
         };
-        slot.session = Some(session.clone());
+        slot.put(session.clone(), stamp);
         Ok(session)
     }
 
@@ -329,12 +387,13 @@ impl Holder {
         let row = RefreshInFlight { generation, started: self.env.now() };
         self.mark(Some(row))?;
         let may_rotate = facts.rotates != Some(false);
+        tracing::debug!(connection = %self.name, generation, again = unanswered, "a refresh leaves");
         match auth::refresh(&self.http(), self.provider().as_ref(), &app, &token).await {
             Ok(answer) => {
                 match answer.refresh {
                     Some(new) => {
                         // Kept in memory should the disk refuse: nothing is lost while we live.
-                        slot.session = Some(answer.session.clone());
+                        slot.put(answer.session.clone(), self.stamp());
                         slot.unsaved = Some(new.clone());
                         self.save_rotated(&new)?;
                         slot.unsaved = None;
@@ -407,7 +466,7 @@ impl Holder {
     /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks. A
     /// changed sight becomes a wish in the same transaction.
     pub async fn check_identity(
-        &self,
+        self: &Arc<Self>,
         toll: &dyn Toll,
         now_again: bool,
     ) -> Result<Checked, SessionOrHeld> {
@@ -455,7 +514,7 @@ impl Holder {
     /// Asks who answers, with a session made for it where one outlives its credential. The old one
     /// is asked first: a log-in cannot tell a deactivated user from a wrong password, it can.
     pub async fn identify_afresh(
-        &self,
+        self: &Arc<Self>,
         toll: &dyn Toll,
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         if self.provider().credential() == CredentialKind::Password {
@@ -475,7 +534,7 @@ impl Holder {
 
     /// Asks who answers, with the session in use.
     pub async fn identify(
-        &self,
+        self: &Arc<Self>,
         toll: &dyn Toll,
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         let mut session = self.session().await?;

@@ -86,7 +86,6 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     }
     let (meters, held) = Meters::new(store.clone(), clock);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let retention = checked.settings.retention.clone();
     let shared = Arc::new(Shared::new(
         clock,
         store.clone(),
@@ -107,7 +106,7 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     let commands: Arc<dyn crate::control::protocol::Commands> = Arc::clone(&desk) as _;
     let serving = tokio::spawn(server::serve(listener, commands, access, stop.clone()));
     let sending = tokio::spawn(outbox::run(Arc::clone(&shared), stop.clone()));
-    let pruning = tokio::spawn(prune(store, retention, clock, stop.clone()));
+    let pruning = tokio::spawn(prune(Arc::clone(&shared), stop.clone()));
     let mut bell = Bell::start().await.context("starting the scheduler")?;
 
     systemd::ready(&desk.summary().await);
@@ -196,14 +195,10 @@ async fn live(
     }
 }
 
-async fn prune(
-    store: Store,
-    keep: crmsync_core::config::settings::Retention,
-    clock: Env,
-    stop: CancellationToken,
-) {
+async fn prune(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
-        if let Err(error) = tokio::task::block_in_place(|| store.prune(&keep, clock.now())) {
+        let (keep, now) = (shared.retention(), shared.env.now());
+        if let Err(error) = tokio::task::block_in_place(|| shared.store.prune(&keep, now)) {
             tracing::warn!(%error, "old rows were not removed");
         }
         tokio::select! {

@@ -5,7 +5,7 @@ use super::toll::Meters;
 use super::vault::VaultSlot;
 use crate::control::protocol::Event;
 use crate::store::Store;
-use crmsync_core::config::settings::{Notify as NotifySettings, Settings};
+use crmsync_core::config::settings::{Notify as NotifySettings, Retention, Settings};
 use crmsync_core::domain::Time;
 use crmsync_core::notice;
 use std::path::PathBuf;
@@ -38,6 +38,7 @@ pub struct Shared {
     /// Counts configurations taken over.
     pub generation: AtomicU64,
     notify: RwLock<Arc<NotifySettings>>,
+    retention: RwLock<Retention>,
 }
 
 impl Shared {
@@ -65,6 +66,7 @@ impl Shared {
             host,
             generation: AtomicU64::new(0),
             notify: RwLock::new(Arc::new(settings.notify.clone())),
+            retention: RwLock::new(settings.retention.clone()),
         }
     }
 
@@ -77,6 +79,16 @@ impl Shared {
     pub fn set_notify(&self, settings: &NotifySettings) {
         *self.notify.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.clone());
         self.outbox.notify_one();
+    }
+
+    /// `[retention]` in force.
+    pub fn retention(&self) -> Retention {
+        self.retention.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A reload changed `[retention]`; it counts from the next hourly round on.
+    pub fn set_retention(&self, settings: &Retention) {
+        *self.retention.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
     }
 
     /// By which rules conditions are told.

@@ -105,12 +105,12 @@ impl Supervisor {
         Ok(client)
     }
 
-    fn parts(&self, settings: &Settings, fingerprint: u64) -> Result<Parts, String> {
+    fn parts(&self, settings: &Settings, files: BTreeMap<String, String>) -> Result<Parts, String> {
         let http = self.client(settings)?;
         let provider =
             provider::open(&settings.provider, &settings.keys, settings.auth, http.clone())
                 .map_err(|e: Fault| e.to_string())?;
-        Ok(Parts { settings: Arc::new(settings.clone()), provider, http, fingerprint })
+        Ok(Parts { settings: Arc::new(settings.clone()), provider, http, files })
     }
 
     /// Takes a checked configuration over; at the start, or by a reload.
@@ -131,9 +131,9 @@ impl Supervisor {
         let mut made = BTreeMap::new();
         for name in plan.added.iter().chain(plan.changed.keys()) {
             let Some(settings) = new.settings.connections.get(name) else { continue };
-            let fingerprint = new.fingerprints.get(name).copied().unwrap_or_default();
+            let files = new.files.get(name).cloned().unwrap_or_default();
             let parts = self
-                .parts(settings, fingerprint)
+                .parts(settings, files)
                 .map_err(|why| ReloadError::Connection { name: name.clone(), why })?;
             made.insert(name.clone(), parts);
         }
@@ -144,6 +144,9 @@ impl Supervisor {
         }
         if plan.notify_changed {
             self.shared.set_notify(&new.settings.notify);
+        }
+        if plan.retention_changed {
+            self.shared.set_retention(&new.settings.retention);
         }
         let warnings = new.warnings.iter().map(|w| w.message.clone()).collect();
         for name in &plan.removed {

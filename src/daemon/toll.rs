@@ -41,11 +41,22 @@ pub struct Gate {
     inner: Mutex<Inner>,
 }
 
+/// A connection of a domain.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// What it asks of the line.
+    pub settings: quota::Settings,
+    /// Who is told of a hold in its name; nobody while it is disabled.
+    pub admins: Vec<String>,
+}
+
 struct Inner {
     meter: Meter,
     version: u64,
-    /// Settings by connection id; the line is the lowest of them.
-    settings: BTreeMap<String, quota::Settings>,
+    /// By connection id; the line is the lowest of their settings.
+    members: BTreeMap<String, Member>,
     main: Option<(String, Option<u64>)>,
     line: Line,
     /// Own calls since the last point of the plot, and when that was.
@@ -83,7 +94,7 @@ impl Meters {
             inner: Mutex::new(Inner {
                 meter,
                 version,
-                settings: BTreeMap::new(),
+                members: BTreeMap::new(),
                 main: None,
                 line: quota::line(&[], None),
                 unplotted: 0,
@@ -92,6 +103,11 @@ impl Meters {
         });
         gates.insert(domain.clone(), Arc::clone(&gate));
         Ok(gate)
+    }
+
+    /// The gate of a domain, if it is in use.
+    pub fn in_use(&self, domain: &QuotaDomain) -> Option<Arc<Gate>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner).get(domain).cloned()
     }
 
     /// All gates in use.
@@ -111,9 +127,9 @@ impl Gate {
     }
 
     /// A connection joins the domain, or its settings changed.
-    pub fn join(&self, id: &str, settings: quota::Settings, main: Option<(&str, Option<u64>)>) {
+    pub fn join(&self, id: &str, member: Member, main: Option<(&str, Option<u64>)>) {
         let mut inner = self.lock();
-        inner.settings.insert(id.to_owned(), settings);
+        inner.members.insert(id.to_owned(), member);
         inner.main = main.map(|(name, max)| (name.to_owned(), max));
         self.relined(&mut inner);
     }
@@ -121,12 +137,13 @@ impl Gate {
     /// A connection leaves the domain.
     pub fn leave(&self, id: &str) {
         let mut inner = self.lock();
-        inner.settings.remove(id);
+        inner.members.remove(id);
         self.relined(&mut inner);
     }
 
     fn relined(&self, inner: &mut Inner) {
-        let settings: Vec<quota::Settings> = inner.settings.values().cloned().collect();
+        let settings: Vec<quota::Settings> =
+            inner.members.values().map(|m| m.settings.clone()).collect();
         let main = inner.main.clone();
         inner.line = quota::line(&settings, main.as_ref().map(|(n, m)| (n.as_str(), *m)));
         self.judge(inner);
@@ -134,7 +151,31 @@ impl Gate {
 
     /// Ids of the connections that share it.
     pub fn members(&self) -> Vec<String> {
-        self.lock().settings.keys().cloned().collect()
+        self.lock().members.keys().cloned().collect()
+    }
+
+    /// Names of the connections that share it, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.lock().members.values().map(|m| m.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Which connection tells this receiver of a hold: a hold is one matter, however many share
+    /// the domain.
+    pub fn speaker(&self, to: &str) -> Option<String> {
+        let inner = self.lock();
+        let told = inner.members.values().filter(|m| m.admins.iter().any(|a| a == to));
+        told.map(|m| m.name.clone()).min()
+    }
+
+    /// What was spent and learned while nobody knew whose limit it costs counts here from now on.
+    pub fn take_over(&self, before: &Self) {
+        let now = self.env.now();
+        let learned = before.lock().meter.hand_over(now);
+        let mut inner = self.lock();
+        inner.meter.take_over(learned, now);
+        self.judge(&mut inner);
     }
 
     /// What is known, for people.

@@ -93,7 +93,7 @@ pub struct Checked {
     /// Hashes of the files named outside of connections, by dotted key.
     pub(crate) shared_files: BTreeMap<String, String>,
     /// Hashes of the files a connection names, by dotted key within it.
-    pub(crate) files: BTreeMap<ConnectionName, BTreeMap<String, String>>,
+    pub files: BTreeMap<ConnectionName, BTreeMap<String, String>>,
     /// Names of credentials in use, with the dotted key that names each first.
     pub(crate) credentials: BTreeMap<String, String>,
 }

@@ -10,6 +10,9 @@ pub enum Event {
         /// `enabled`.
         enabled: bool,
     },
+    /// What its runs are made with has changed (objects, address, secrets …): what failed before
+    /// may work now, and a run under way is followed by another.
+    SettingsChanged,
     /// The configuration no longer names it.
     Retired,
     /// The daemon has started; no run of before is alive.

@@ -91,6 +91,14 @@ impl Stepper<'_> {
                     self.put_away(Closed::Disabled);
                 }
             }
+            Event::SettingsChanged => {
+                self.try_now();
+                if self.c.busy() && self.c.again == Again::No {
+                    self.c.again = Again::Yes;
+                } else {
+                    self.ring();
+                }
+            }
             Event::Retired => {
                 if !matches!(self.c.configured, Configured::Retired { .. }) {
                     self.c.configured = Configured::Retired { since: self.now };

@@ -128,6 +128,14 @@ pub enum Exempt {
     DespiteQuota,
 }
 
+/// What a meter of before the domain was known has learned; see [`Meter::hand_over`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    limits: Vec<Usage>,
+    own: u64,
+    exempt: BTreeMap<Exempt, u64>,
+}
+
 /// A hold began or ended: every connection of the domain is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -282,6 +290,34 @@ impl Meter {
     /// Before an orderly end, with no call open: nothing is vouched for in advance any more.
     pub fn close(&mut self) {
         self.reserved = self.spent;
+    }
+
+    /// Gives away what was learned and spent, so that it counts once: the calls of a first
+    /// authorization are made before anybody knows whose limit they cost.
+    pub fn hand_over(&mut self, now: Time) -> Learned {
+        let told = self.limits.iter().filter(|(_, state)| state.told);
+        let limits = told
+            .map(|(limit, s)| {
+                let (limit, used) = (limit.clone(), s.known());
+                Usage { limit, used, max: s.max, resets: s.resets }
+            })
+            .collect();
+        let own = self.own_day(now);
+        self.own_hours.clear();
+        Learned { limits, own, exempt: std::mem::take(&mut self.exempt) }
+    }
+
+    /// Takes over what the other meter knew. Its answers may be older than ours: they only raise.
+    pub fn take_over(&mut self, learned: Learned, now: Time) {
+        self.told(0, &learned.limits, now);
+        if learned.own > 0 {
+            self.spent = self.spent.saturating_add(learned.own);
+            self.reserved = self.reserved.max(self.spent);
+            self.own(learned.own, now);
+        }
+        for (why, calls) in learned.exempt {
+            *self.exempt.entry(why).or_default() += calls;
+        }
     }
 
     /// Looks whether the hold begins or ends; call it after every `told`, `settle`, changed

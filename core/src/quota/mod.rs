@@ -18,5 +18,5 @@ mod tests;
 
 pub use history::{History, Point};
 pub use line::{Line, Settings, line};
-pub use meter::{Admission, Change, Exempt, Hold, LimitState, Meter, PROBE_EVERY};
+pub use meter::{Admission, Change, Exempt, Hold, Learned, LimitState, Meter, PROBE_EVERY};
 pub use report::{LimitReport, Report};

@@ -51,6 +51,23 @@ fn the_lowest_line_of_the_domain_counts() {
 }
 
 #[test]
+fn what_was_learned_before_the_domain_was_known_counts_once() {
+    let (mut m, mut before, l) = (Meter::default(), Meter::default(), salesforce());
+    call(&mut before, 810, 1000, at(0));
+    call(&mut before, 811, 1000, at(1));
+    m.take_over(before.hand_over(at(2)), at(2));
+    assert!(matches!(m.start(1, &l, at(2)), Admission::Held { used: 811, .. }));
+    assert_eq!((m.own_day(at(2)), before.own_day(at(2))), (2, 0));
+    assert_eq!(m.exempt_calls().get(&Exempt::Test), Some(&2));
+    m.take_over(before.hand_over(at(3)), at(3));
+    assert_eq!(m.own_day(at(3)), 2);
+    // What another learned earlier never lowers what we know.
+    call(&mut m, 900, 1000, at(4));
+    m.take_over(before.hand_over(at(5)), at(5));
+    assert!(matches!(m.start(1, &l, at(5)), Admission::Held { used: 900, .. }));
+}
+
+#[test]
 fn before_the_first_answer_calls_go_one_at_a_time() {
     let (mut m, l) = (Meter::default(), salesforce());
     let first = go(m.start(1, &l, at(0)));

@@ -661,11 +661,20 @@ impl Actor {
         };
         self.apply(&[], Extra { change, ..Extra::default() }).map_err(|e| refused(&what, &e))?;
         self.holder.drop_session().await;
-        let tried = matches!(self.state.grant, Grant::Dead { .. } | Grant::Suspect { .. });
-        if tried && !self.probing && self.holder.identity().is_ok_and(|i| i.is_some()) {
+        self.try_credential();
+        Ok(())
+    }
+
+    /// A secret or setting has changed: a credential that was refused may work again. One that
+    /// rotates is shown again only where not it, but the app's secret was refused.
+    pub(super) fn try_credential(&mut self) {
+        let (Grant::Dead { reason, .. } | Grant::Suspect { reason, .. }) = &self.state.grant else {
+            return;
+        };
+        let safe = *reason == Reason::ClientSecretExpired || !self.rules().rotates;
+        if safe && !self.probing && self.holder.identity().is_ok_and(|i| i.is_some()) {
             self.probe();
         }
-        Ok(())
     }
 
     /// The grant has worked in a whole run: the former one is no longer needed.

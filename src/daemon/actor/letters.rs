@@ -2,7 +2,7 @@
 
 use super::Actor;
 use crate::mail::{self, Condition as What, Entry, Facts, Kind, QuotaFacts};
-use crate::store::OutMail;
+use crate::store::{MailRow, OutMail};
 use crmsync_core::connection::{Connection, Grant, Trouble};
 use crmsync_core::domain::{Concern, Problem, Time};
 use crmsync_core::notice::{Condition, Letter, LetterKind, Notices};
@@ -23,6 +23,9 @@ impl Actor {
         for letter in letters {
             let kind = self.kind(letter, state, notices, now);
             for (n, to) in self.settings.admins.iter().enumerate() {
+                if self.told_by_another(letter, to) {
+                    continue;
+                }
                 let letter = mail::Letter {
                     id: format!("{}.{n}", letter.id),
                     instance: self.shared.store.instance_hex(),
@@ -42,6 +45,42 @@ impl Actor {
             }
         }
         mails
+    }
+
+    /// A hold of the quota concerns every connection of its domain and is one mail to each
+    /// receiver, of the pause as of its end: the first of the connections speaks for all.
+    fn told_by_another(&self, letter: &Letter, to: &str) -> bool {
+        let quota_alone = letter.conditions.iter().all(|c| c.concern == Concern::QuotaHeld);
+        let Some(gate) = self.gate.as_ref().filter(|_| quota_alone) else { return false };
+        let Ok(mails) = self.shared.store.mails(500) else { return false };
+        let names = gate.names();
+        let others: Vec<&String> =
+            names.iter().filter(|name| **name != self.name.as_str()).collect();
+        let by = |m: &MailRow, name: &str| m.connection.as_deref() == Some(name);
+        let of_pauses: Vec<&MailRow> = mails
+            .iter()
+            .filter(|m| to.contains(&m.to))
+            .filter(|m| matches!(m.kind.as_str(), "quota-pause" | "quota-resume"))
+            .collect();
+        let told_since = |since: Time| {
+            of_pauses.iter().any(|m| {
+                m.kind == "quota-pause" && m.created >= since && others.iter().any(|n| by(m, n))
+            })
+        };
+        if letter.kind == LetterKind::Problem {
+            // One that came to the domain later does not tell it again.
+            let since = match gate.report().hold {
+                quota::Hold::Held { since, .. } => since,
+                quota::Hold::Free => Time::UNIX_EPOCH,
+            };
+            let speaker = gate.speaker(to);
+            return told_since(since) || speaker.is_some_and(|name| name != self.name.as_str());
+        }
+        // Newest first: who spoke of the pause reminds of it, and tells of its end.
+        match of_pauses.iter().find(|m| by(m, self.name.as_str())) {
+            Some(last) => last.kind == "quota-resume",
+            None => told_since(Time::UNIX_EPOCH),
+        }
     }
 
     /// Message-ID of the mail that opened the matter to the same receiver.
@@ -186,6 +225,8 @@ impl Actor {
         let (limit, used, max, expected) = held.unwrap_or_else(|| {
             main.map_or((String::new(), 0, 0, None), |l| (l.limit.clone(), l.used, l.max, None))
         });
+        let mut also = self.gate.as_ref().map(|g| g.names()).unwrap_or_default();
+        also.retain(|name| name != self.name.as_str());
         QuotaFacts {
             limit,
             used,
@@ -194,7 +235,7 @@ impl Actor {
             pause_at: q.pause_at,
             resume_below: q.resume_below,
             expected,
-            also: Vec::new(),
+            also,
         }
     }
 }

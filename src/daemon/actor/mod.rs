@@ -14,7 +14,7 @@ pub mod view;
 use super::copy::Copy;
 use super::grant::{Holder, Use};
 use super::shared::Shared;
-use super::toll::Gate;
+use super::toll::{Gate, Member};
 use super::work::{ObjectSummary, Report};
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
@@ -25,11 +25,12 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, Reason, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -103,8 +104,8 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     /// The HTTP client of its network.
     pub http: Http,
-    /// Of settings and referenced files.
-    pub fingerprint: u64,
+    /// Hashes of the files that the settings name, by key.
+    pub files: BTreeMap<String, String>,
 }
 
 impl Parts {
@@ -167,6 +168,8 @@ pub struct Actor {
     provider: Arc<dyn Provider>,
     holder: Arc<Holder>,
     copy: Copy,
+    /// Hashes of the files that its settings name.
+    files: BTreeMap<String, String>,
     gate: Option<Arc<Gate>>,
     state: Connection,
     version: u64,
@@ -176,6 +179,8 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
     /// When a failed store is tried again; none once it has taken something.
@@ -229,6 +234,7 @@ impl Actor {
             settings: parts.settings,
             provider: parts.provider,
             holder,
+            files: parts.files,
             gate: None,
             state,
             version,
@@ -238,6 +244,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             store_retry: None,
@@ -280,6 +287,11 @@ impl Actor {
         Rules::new(rotates, interval, self.settings.alarm_after, schedule::seed(self.name.as_str()))
     }
 
+    /// Where calls count while the org is not known.
+    fn no_domain(&self) -> QuotaDomain {
+        QuotaDomain(format!("unknown:{}", self.id))
+    }
+
     /// Joins the quota domain of the org.
     fn join(&mut self, identity: &Identity) -> Result<(), StoreError> {
         let domain = self.provider.domain(identity);
@@ -296,8 +308,15 @@ impl Actor {
             own_share: q.own_share,
             limit: q.limit,
         };
-        gate.join(&self.id, settings, self.provider.spec().daily_limit);
-        self.gate = Some(gate);
+        let admins = if self.settings.enabled { self.settings.admins.clone() } else { Vec::new() };
+        let member = Member { name: self.name.to_string(), settings, admins };
+        gate.join(&self.id, member, self.provider.spec().daily_limit);
+        if self.gate.replace(Arc::clone(&gate)).is_none()
+            && let Some(before) = self.shared.meters.in_use(&self.no_domain())
+        {
+            // The calls of a first authorization came before anybody knew the domain.
+            gate.take_over(&before);
+        }
         Ok(())
     }
 
@@ -308,7 +327,7 @@ impl Actor {
             None => self
                 .shared
                 .meters
-                .gate(&crmsync_core::domain::QuotaDomain(format!("unknown:{}", self.id)))
+                .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
         // A rotating credential that was itself refused must not be shown again: it could end its
@@ -348,6 +367,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -464,7 +484,12 @@ impl Actor {
     /// New settings. A run under way goes on with the old ones unless they matter to it.
     fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder.change(parts.current());
+        let fresh = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -478,12 +503,9 @@ impl Actor {
             || old.keys != self.settings.keys
             || old.provider != self.settings.provider
             || old.network != self.settings.network
-            || old.secrets != self.settings.secrets;
-        if old.keys != self.settings.keys || old.network != self.settings.network {
-            // The session was made at another place.
-            let holder = Arc::clone(&self.holder);
-            tokio::spawn(async move { holder.drop_session().await });
-        }
+            || old.secrets != self.settings.secrets
+            || self.files != parts.files;
+        self.files = parts.files;
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }
@@ -494,10 +516,13 @@ impl Actor {
         let mut events = vec![Event::Configured { enabled }];
         if needs_new_run && enabled {
             self.wish(|w| w.describe = true);
-            events.push(Event::Due);
+            events.push(Event::SettingsChanged);
         }
         self.cause = "reload";
         self.take(&events, Change::default());
+        if needs_new_run && enabled {
+            self.try_credential();
+        }
     }
 }
 

@@ -168,7 +168,11 @@ impl Run {
                     replica.write(&[rows, Change::State { object, state: &state }])
                 })
                 .await?;
-            self.count(&applied[..applied.len().min(1)], slot == Slot::Sweep);
+            // Keys that are noted for a comparison are no rows.
+            if slot != Slot::Sweep {
+                self.account.read += applied.first().map_or(0, |a| a.rows);
+                self.count(applied.first());
+            }
             let total = self.rows.entry(task.object.clone()).or_default();
             if slot != Slot::Sweep {
                 *total += rows;
@@ -184,11 +188,8 @@ impl Run {
         Ok(())
     }
 
-    fn count(&mut self, applied: &[Applied], keys_only: bool) {
+    fn count<'a>(&mut self, applied: impl IntoIterator<Item = &'a Applied>) {
         for a in applied {
-            if !keys_only {
-                self.account.read += a.rows;
-            }
             self.account.changed += a.changed;
             self.account.deleted += a.deleted;
         }
@@ -249,6 +250,9 @@ impl Run {
         });
         let (name, state_text) = (object.to_owned(), json(state));
         let (at, todo) = (self.work.env.now(), std::mem::take(todo));
+        // Rows change by these; that the state is stored is no change of the copy.
+        let of_rows: Vec<bool> =
+            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep)).collect();
         let applied = self
             .work
             .copy
@@ -286,7 +290,7 @@ impl Run {
                 replica.write(&changes)
             })
             .await?;
-        self.count(&applied, true);
+        self.count(applied.iter().zip(of_rows).filter(|(_, rows)| *rows).map(|(one, _)| one));
         if let Some((hide, _)) = ending {
             let held: u64 = applied.iter().map(|a| a.held).sum();
             let missing: u64 = applied.iter().map(|a| a.missing).sum();
