@@ -463,8 +463,10 @@ impl Actor {
         self.probing = true;
         let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
         tokio::spawn(async move {
-            holder.drop_session().await;
-            let result = match holder.identify(toll.as_ref()).await {
+            if holder.provider().credential() != CredentialKind::Password {
+                holder.drop_session().await;
+            }
+            let result = match holder.identify_afresh(toll.as_ref()).await {
                 Ok(_) => Ok(()),
                 Err(e) => Err(e.fault()),
             };
