@@ -58,8 +58,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of a suspect grant has ended.
     Probed(Result<(), crmsync_core::domain::Fault>),
-    /// A resume probe has ended.
-    ResumeProbed,
+    /// A resume probe has ended; a refusal of the credential is told.
+    ResumeProbed(Option<crmsync_core::domain::Fault>),
     /// A new grant was got and looked at.
     Proved(Box<grants::Proved>),
     /// Status for people.
@@ -179,6 +179,8 @@ pub struct Actor {
     running: Option<Running>,
     probe_at: Option<Time>,
     probing: bool,
+    /// When this connection last sent (or tried to send) a resume probe.
+    resume_tried: Option<Time>,
     /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
@@ -242,6 +244,7 @@ impl Actor {
             running: None,
             probe_at: None,
             probing: false,
+            resume_tried: None,
             store_retry: None,
             next_due: None,
             last_status: None,
@@ -385,8 +388,12 @@ impl Actor {
             Some(quota::Change::Held { next_probe, .. }) => Some(next_probe),
             Some(quota::Change::Freed) | None => None,
         });
-        let probe_of_hold =
-            held.filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }));
+        // A probe that did not come about (dead grant, paused, nobody answers) must not keep it
+        // awake: the meter goes on saying that one is due.
+        let probe_of_hold = held
+            .filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }))
+            .filter(|_| self.may_probe_hold())
+            .map(|at| self.resume_again().map_or(at, |again| again.max(at)));
         let at = [
             connection::next_wake(&self.state, now, &rules),
             self.notices.next_wake(now, &self.shared.notice_rules()),
@@ -430,8 +437,12 @@ impl Actor {
                 self.probe_at = None;
                 self.take(&[Event::ProbeResult(result)], Change::default());
             }
-            Message::ResumeProbed => {
+            Message::ResumeProbed(refused) => {
                 self.probing = false;
+                if let Some(fault) = refused {
+                    // The latch: whoever refuses the credential is not asked again.
+                    self.take(&[Event::ProbeResult(Err(fault))], Change::default());
+                }
                 self.look_at_quota();
             }
             Message::Proved(proved) => self.proved(*proved).await,

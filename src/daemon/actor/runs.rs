@@ -9,7 +9,8 @@ use crate::control::protocol::{
 use crate::daemon::env::Env;
 use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
-use crate::provider::{Ctx, Toll};
+use crate::daemon::grant::SessionError;
+use crate::provider::{Ctx, Failure, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
@@ -399,9 +400,7 @@ impl Actor {
             }
             quota::Change::Freed => Event::QuotaFree,
         };
-        if matches!(event, Event::QuotaHeld { .. }) {
-            self.cancel_run(StopWhy::Quota);
-        }
+        // A run that may go above the line is not stopped: the step tells which.
         self.cause = "quota";
         self.take(&[event], Change::default());
     }
@@ -415,10 +414,25 @@ impl Actor {
             (Some(change), connection::QuotaHold::Free) => self.quota(change),
             _ => {}
         }
-        let idle = self.running.is_none() && !self.probing && !self.state.latched();
-        if probe && idle && self.settings.enabled {
+        let now = self.shared.env.now();
+        let idle = self.running.is_none() && !self.probing;
+        let rested = self.resume_again().is_none_or(|again| again <= now);
+        if probe && idle && rested && self.may_probe_hold() {
+            self.resume_tried = Some(now);
             self.resume_probe();
         }
+    }
+
+    /// Whether this connection's credential may be used to look whether the hold is over.
+    pub(super) fn may_probe_hold(&self) -> bool {
+        let paused = !matches!(self.state.pause, connection::Pause::No);
+        self.settings.enabled && !paused && !self.state.latched()
+    }
+
+    /// Not before then is a resume probe tried again. The meter counts calls that left; a provider
+    /// without a usage call, or a token endpoint that refuses, never gets that far.
+    pub(super) fn resume_again(&self) -> Option<Time> {
+        self.resume_tried.and_then(|at| at.checked_add(quota::PROBE_EVERY).ok())
     }
 
     fn resume_probe(&mut self) {
@@ -426,14 +440,24 @@ impl Actor {
         self.probing = true;
         let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
         tokio::spawn(async move {
-            if let Ok(session) = holder.session().await {
-                let ctx = Ctx { session: &session, toll: toll.as_ref() };
-                // Whatever it answers, the meter has heard it.
-                if let Err(failure) = holder.provider().usage(ctx).await {
-                    tracing::debug!(?failure, "the resume probe brought nothing");
+            let refused = |fault: &Fault| matches!(fault, Fault::NeedsAuthorization { .. });
+            let fault = match holder.session().await {
+                Ok(session) => {
+                    let ctx = Ctx { session: &session, toll: toll.as_ref() };
+                    // Whatever it answers, the meter has heard it.
+                    match holder.provider().usage(ctx).await {
+                        Ok(_) | Err(Failure::Held) => None,
+                        Err(Failure::Fault(fault)) => Some(fault),
+                        Err(Failure::SessionDead(text)) => {
+                            // Not repeated: one call at most. The next probe has a new session.
+                            holder.renew(&session, &text).await.err().and_then(session_fault)
+                        }
+                    }
                 }
-            }
-            let _ = own.send(Message::ResumeProbed);
+                Err(e) => session_fault(e),
+            };
+            tracing::debug!(?fault, "the resume probe has ended");
+            let _ = own.send(Message::ResumeProbed(fault.filter(refused)));
         });
     }
 
@@ -573,6 +597,13 @@ impl Actor {
         }
         self.cause = "command";
         self.command(by, "approve", Event::DeletesApproved { by: by.user.clone() }, answer);
+    }
+}
+
+fn session_fault(error: SessionError) -> Option<Fault> {
+    match error {
+        SessionError::Fault(fault) => Some(fault),
+        SessionError::Store(_) => None,
     }
 }
 
