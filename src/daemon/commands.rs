@@ -468,9 +468,10 @@ impl Commands for Desk {
             let (_, handle) = self.handle(&name)?;
             self.audit(&by, Some(&name), "test");
             let subject = handle.ask(Message::Subject).await?;
+            let generation = subject.generation;
             let (reply, proved) = testing::test(subject).await;
             if let Some(result) = proved {
-                handle.send(Message::Probed(result));
+                handle.send(Message::Probed(generation, result));
             }
             Ok(reply)
         })

@@ -25,10 +25,11 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ use tokio_util::sync::CancellationToken;
 
 /// A wake that finds nothing to do must not become a loop.
 const BETWEEN_WAKES: Duration = Duration::from_millis(200);
+
+/// When a probe is sent anew whose result could not be stored.
+const PROBE_ANEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -56,8 +60,8 @@ pub enum Message {
     Retire(oneshot::Sender<()>),
     /// The run is over.
     RunOver(String, Box<Report>),
-    /// A probe of a suspect grant has ended.
-    Probed(Result<(), crmsync_core::domain::Fault>),
+    /// A probe of the grant of this generation has ended.
+    Probed(u64, Result<(), crmsync_core::domain::Fault>),
     /// A resume probe has ended; a refusal of the credential is told.
     ResumeProbed(Option<crmsync_core::domain::Fault>),
     /// A new grant was got and looked at.
@@ -151,6 +155,9 @@ impl Handle {
 struct Running {
     id: String,
     stop: CancellationToken,
+    cut: CancellationToken,
+    /// Of the grant that it began with.
+    generation: u64,
     why: Option<connection::StopWhy>,
     started: Time,
     cause: &'static str,
@@ -329,7 +336,12 @@ impl Actor {
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
         // A rotating credential that was refused must not be shown again: it could end its family.
+        let latched = self.state.authorization().map(|(reason, text, _)| {
+            if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") }
+        });
         let spent = match &self.state.grant {
+            // Put away by an admin: a test does not take it into use again.
+            connection::Grant::Dead { reason: Reason::DisconnectedByAdmin, .. } => latched.clone(),
             connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
@@ -344,7 +356,9 @@ impl Actor {
             holder: Arc::clone(&self.holder),
             settings: Arc::clone(&self.settings),
             gate,
+            generation: self.state.generation,
             spent,
+            latched,
         })
     }
 
@@ -362,6 +376,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
+                        self.holder.rest().await.close();
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -432,10 +447,19 @@ impl Actor {
             Message::Quota(change) => self.quota(change),
             Message::Configure(parts) => self.configure(*parts),
             Message::RunOver(id, report) => self.run_over(&id, *report),
-            Message::Probed(result) => {
+            Message::Probed(generation, result) => {
                 self.probing = false;
                 self.probe_at = None;
-                self.take(&[Event::ProbeResult(result)], Change::default());
+                // Of a grant that was replaced meanwhile it says nothing.
+                if generation == self.state.generation {
+                    self.take(&[Event::ProbeResult(result)], Change::default());
+                }
+                if matches!(self.state.grant, connection::Grant::Suspect { .. })
+                    && self.probe_at.is_none()
+                {
+                    // What it told could not be stored: a suspect grant is never left alone.
+                    self.probe_at = self.shared.env.now().checked_add(PROBE_ANEW).ok();
+                }
             }
             Message::ResumeProbed(refused) => {
                 self.probing = false;

@@ -7,12 +7,12 @@ use crate::control::protocol::{
     SyncRequest,
 };
 use crate::daemon::env::Env;
+use crate::daemon::grant::{SessionError, SessionOrHeld};
 use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
-use crate::daemon::grant::SessionError;
 use crate::provider::{Ctx, Failure, Toll};
 use crate::replica::ReplicaError;
-use crate::store::{Change, RunRow};
+use crate::store::{Change, RunRow, StoreError};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
 use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
 use crmsync_core::quota::{self, Exempt};
@@ -75,7 +75,7 @@ impl Actor {
 
     pub(super) fn start_run(&mut self, despite_quota: bool) {
         let run_id = format!("{:016x}", self.shared.env.random());
-        let stop = CancellationToken::new();
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let now = self.shared.env.now();
         let phase = if self.summary.is_empty() || self.summary.iter().any(|o| o.state.loading()) {
             Phase::Loading
@@ -114,6 +114,7 @@ impl Actor {
             store: self.shared.store.clone(),
             env: self.shared.env,
             stop: stop.clone(),
+            cut: cut.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
             erase_before: self.erase_before(now),
             progress: Box::new(move |p| {
@@ -131,6 +132,8 @@ impl Actor {
         self.running = Some(Running {
             id: run_id.clone(),
             stop: stop.clone(),
+            cut,
+            generation: self.state.generation,
             why: None,
             started: now,
             cause: self.cause,
@@ -215,8 +218,11 @@ impl Actor {
         }
     }
 
-    /// Waits until the run has stopped.
+    /// Waits until the run has stopped, and no longer than a call on its way may take to give up.
     pub(super) async fn end_run(&mut self) {
+        if let Some(run) = &self.running {
+            run.cut.cancel();
+        }
         while self.running.is_some() {
             match self.mailbox.recv().await {
                 Some(Message::RunOver(id, report)) => self.run_over(&id, *report),
@@ -230,6 +236,8 @@ impl Actor {
         self.take(&[Event::Shutdown], Change::default());
         self.cancel_run(StopWhy::Shutdown);
         self.end_run().await;
+        // A probe, a test or a keep-alive may have a refresh on its way: its answer is waited for.
+        self.holder.rest().await.close();
         if let Err(error) = self.copy.close().await {
             tracing::warn!(connection = %self.name, %error, "closing the replica");
         }
@@ -263,7 +271,8 @@ impl Actor {
         if report.objects.is_some() && summary != self.summary {
             extra.summary = Some(summary);
         }
-        let of_store = matches!(report.end, End::Store(_));
+        let of_store =
+            matches!(&report.end, End::Store(e) if !matches!(e, StoreError::Stale { .. }));
         let (result, outcome, text) = match report.end {
             End::Done => {
                 if self.state.replica.is_some() {
@@ -294,6 +303,13 @@ impl Actor {
                 let text = format!("the provider says that {which} is used up");
                 (RunResult::Stopped(StopWhy::Quota), "stopped: quota".to_owned(), text)
             }
+            // Refused was the grant of before: somebody has given another one since.
+            End::Failed(Fault::NeedsAuthorization { text, .. })
+                if run.generation != self.state.generation =>
+            {
+                let why = StopWhy::Authorization;
+                (RunResult::Stopped(why), format!("stopped: {}", word(why)), text)
+            }
             End::Failed(fault) => {
                 let text = fault.to_string();
                 (RunResult::Failed(fault), "failed".to_owned(), text)
@@ -308,6 +324,15 @@ impl Actor {
                     | ReplicaError::Bug { .. } => Event::ReplicaFailed { text: text.clone() },
                 });
                 (RunResult::Stopped(StopWhy::Host), "failed".to_owned(), text)
+            }
+            End::Store(
+                error @ (StoreError::Stale { .. }
+                | StoreError::UnknownConnection(_)
+                | StoreError::NameTaken(_)),
+            ) => {
+                // No trouble of the disk: somebody else wrote at the same moment.
+                let text = error.to_string();
+                (RunResult::Failed(Fault::passing(text.clone())), "failed".to_owned(), text)
             }
             End::Store(error) => {
                 let text = error.to_string();
@@ -466,31 +491,33 @@ impl Actor {
         let Ok(toll) = self.toll(Some(Exempt::Reauthorization)) else { return };
         self.probing = true;
         let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
+        let generation = self.state.generation;
         tokio::spawn(async move {
             holder.drop_session().await;
-            let result = match holder.identify(toll.as_ref()).await {
-                Ok(_) => Ok(()),
-                Err(e) => Err(e.fault()),
-            };
-            let _ = own.send(Message::Probed(result));
+            let result = holder.prove(toll.as_ref()).await.map_err(SessionOrHeld::fault);
+            let _ = own.send(Message::Probed(generation, result));
         });
     }
 
-    pub(super) fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+    pub(super) fn wish(&self, change: impl Fn(&mut Wishes)) {
         if let Err(error) = self.try_wish(change) {
             tracing::warn!(connection = %self.name, %error, "a wish was not stored");
         }
     }
 
-    pub(super) fn try_wish(
-        &self,
-        change: impl FnOnce(&mut Wishes),
-    ) -> Result<(), crate::store::StoreError> {
-        let (version, mut wishes) =
-            super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
-        change(&mut wishes);
-        let doc = self.doc("wishes", version, &wishes);
-        self.shared.store.apply(Change { docs: vec![doc], ..Change::default() })
+    pub(super) fn try_wish(&self, change: impl Fn(&mut Wishes)) -> Result<(), StoreError> {
+        // A run takes wishes over at any moment: read again, wish again.
+        let mut tries = 0;
+        loop {
+            let (version, mut wishes) =
+                super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
+            change(&mut wishes);
+            let doc = self.doc("wishes", version, &wishes);
+            match self.shared.store.apply(Change { docs: vec![doc], ..Change::default() }) {
+                Err(StoreError::Stale { .. }) if tries < 5 => tries += 1,
+                done => return done,
+            }
+        }
     }
 
     pub(super) fn sync(&mut self, by: &Caller, request: SyncRequest, answer: Answer<RunLine>) {
