@@ -24,7 +24,9 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// How often identity and sight are looked at again; password systems log in anew for it, because
 /// there a session outlives a changed password.
-const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(24);
+pub const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(24);
+/// How fresh the look must be before rows are deleted because they are not seen.
+pub const BEFORE_DELETING: SignedDuration = SignedDuration::from_mins(1);
 
 /// Names of secrets in the vault.
 pub const REFRESH_TOKEN: &str = "refresh_token";
@@ -446,12 +448,16 @@ impl Holder {
         })
     }
 
-    /// Looks who answers, once a day, or at once where it was never looked.
-    pub async fn check_identity(&self, toll: &dyn Toll) -> Result<Checked, SessionOrHeld> {
+    /// Looks who answers, unless it was looked `within` that time; at once where it never was.
+    pub async fn check_identity(
+        &self,
+        toll: &dyn Toll,
+        within: SignedDuration,
+    ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let (now, keys) = (self.env.now(), self.keys());
         // Other keys may lead to another system: its rows must not come into this copy.
-        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN)
+        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < within)
             && facts.checked_with == keys;
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });

@@ -142,7 +142,7 @@ fn configure(options: &Options) -> Result<Checked, Failed> {
 /// The daemon's life: bell, holds, signals; the watchdog hears only while these are served.
 async fn live(
     supervisor: &Supervisor,
-    desk: &Desk,
+    desk: &Arc<Desk>,
     bell: &Bell,
     mut held: mpsc::UnboundedReceiver<Held>,
 ) -> Result<(), Failed> {
@@ -157,7 +157,11 @@ async fn live(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => desk.hangup().await,
+            _ = hangup.recv() => {
+                // Beside the loop: a reload waits for runs that end, and the watchdog for nobody.
+                let desk = Arc::clone(desk);
+                tokio::spawn(async move { desk.hangup().await });
+            }
             Some(change) = held.recv() => supervisor.held(&change),
             () = bell.rung() => {
                 match tokio::task::block_in_place(|| supervisor.ring_due()) {

@@ -32,7 +32,7 @@ use crmsync_core::{quota, schedule};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,9 @@ const BETWEEN_WAKES: Duration = Duration::from_millis(200);
 
 /// When a probe is sent anew whose result could not be stored.
 const PROBE_ANEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// A connection that does not tell its status within this time is shown as it was.
+const STATUS_WITHIN: Duration = Duration::from_millis(500);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -126,7 +129,12 @@ pub struct Handle {
     /// Internal id.
     pub id: String,
     mailbox: mpsc::UnboundedSender<Message>,
+    /// The status as last published, for whoever cannot wait.
+    shown: Shown,
 }
+
+/// The status as last published.
+type Shown = Arc<std::sync::Mutex<Option<ConnectionStatus>>>;
 
 impl Handle {
     /// Sends; a connection that is gone takes nothing.
@@ -143,11 +151,15 @@ impl Handle {
         })
     }
 
-    /// Its line of `status`; none when it is being put away.
+    /// Its line of `status`; none when it is being put away. One that waits for its provider
+    /// (a revocation, a refresh) is shown as it was: nobody's status waits for a network.
     pub async fn status(&self) -> Option<ConnectionStatus> {
         let (answer, reply) = oneshot::channel();
         self.send(Message::Status(answer));
-        reply.await.ok()
+        match tokio::time::timeout(STATUS_WITHIN, reply).await {
+            Ok(reply) => reply.ok(),
+            Err(_) => self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 }
 
@@ -192,6 +204,8 @@ pub struct Actor {
     store_retry: Option<Time>,
     next_due: Option<Time>,
     last_status: Option<ConnectionStatus>,
+    /// For handles: a copy of it.
+    shown: Shown,
     modified: Time,
     modified_by: String,
     /// Who asked for what is being done, for the audit log.
@@ -255,6 +269,7 @@ impl Actor {
             store_retry: None,
             next_due: None,
             last_status: None,
+            shown: Arc::default(),
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
             caller: None,
@@ -275,8 +290,9 @@ impl Actor {
         actor.take(&events, Change::default());
         actor.schedule_first();
         actor.look_at_quota();
+        let shown = Arc::clone(&actor.shown);
         tokio::spawn(actor.live());
-        Ok(Handle { id: id.to_owned(), mailbox: own })
+        Ok(Handle { id: id.to_owned(), mailbox: own, shown })
     }
 
     fn rules(&self) -> Rules {

@@ -39,7 +39,11 @@ impl Actor {
             .and_then(|all| all.into_iter().find(|(id, _)| *id == self.id));
         match stored {
             Some((_, due)) => {
-                let at = schedule::catch_up(due, self.shared.started, seed);
+                // A schedule that became closer (or a clock set back) while the daemon was down
+                // counts from now on.
+                let now = self.shared.env.now();
+                let next = schedule::next_due(&self.settings.schedule, seed, now).unwrap_or(due);
+                let at = schedule::catch_up(due.min(next), self.shared.started, seed);
                 self.next_due = Some(at);
                 if at != due {
                     self.take(

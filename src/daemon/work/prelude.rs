@@ -1,6 +1,7 @@
 //! What comes before the first page: identity, schema, tables, states, wishes.
 
 use super::{Run, Stop, Wishes};
+use crate::daemon::grant::{BEFORE_DELETING, CHECK_AGAIN};
 use crate::provider::{Ctx, Failure, Provider, Told};
 use crate::replica::{Change, LayoutChange};
 use crate::store::{Change as StoreChange, Doc};
@@ -40,7 +41,7 @@ pub(super) enum Again {
 impl Run {
     pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
         let pin = self.work.holder.identity()?;
-        let checked = self.work.holder.check_identity(self.toll.as_ref()).await?;
+        let checked = self.work.holder.check_identity(self.toll.as_ref(), CHECK_AGAIN).await?;
         self.clock.tell(checked.server_time);
         // After the look at the identity, which may have added one.
         let (wishes, version) = self.wishes()?;
@@ -56,6 +57,18 @@ impl Run {
         let again = if wishes.describe || sight { Again::Anew } else { Again::IfStale };
         self.describe(again).await?;
         self.go_on()?;
+        let (wishes, version, sight) = if self.deletes_by_absence(self.work.env.now()) {
+            let toll = self.toll.as_ref();
+            let checked = self.work.holder.check_identity(toll, BEFORE_DELETING).await?;
+            if checked.sight_changed {
+                self.describe(Again::Anew).await?;
+            }
+            let (wishes, version) = self.wishes()?;
+            let sight = wishes.sight || sight;
+            (wishes, version, sight)
+        } else {
+            (wishes, version, sight)
+        };
         let now = self.server_now().await?;
         self.lay_out(now).await?;
         self.take_over(&wishes, sight, now).await?;
@@ -76,6 +89,19 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Whether rows that are not seen are going to be deleted: what we see is looked at before.
+    fn deletes_by_absence(&self, now: Time) -> bool {
+        self.states.iter().any(|(object, state)| match &state.sweep {
+            Some(sweep) => sweep.reason != SweepReason::Sight,
+            None => {
+                let log = self.schemas.get(object).is_none_or(|s| s.delete_log);
+                let every = self.rules.sweep_every;
+                !log && !state.loading()
+                    && state.deletes_covered.is_none_or(|t| now.duration_since(t) >= every)
+            }
+        })
     }
 
     fn wishes(&self) -> Result<(Wishes, Option<u64>), Stop> {
