@@ -54,6 +54,8 @@ pub struct Granted {
     pub refresh: Option<SecretString>,
     /// The server's clock.
     pub server_time: Option<crmsync_core::domain::Time>,
+    /// The org that the answer is of, where it says so.
+    pub org: Option<String>,
 }
 
 /// Why no token came: what the caller may believe of the token that it sent.
@@ -320,7 +322,8 @@ fn granted(provider: &dyn Provider, wire: Wire<'_>) -> Result<Granted, GrantErro
         .and_then(Value::as_str)
         .filter(|token| !token.is_empty())
         .map(|token| SecretString::from(token.to_owned()));
-    Ok(Granted { session, refresh, server_time: answer.server_time() })
+    let org = provider.org_of(&value);
+    Ok(Granted { session, refresh, server_time: answer.server_time(), org })
 }
 
 fn refused(provider: &dyn Provider, answer: &Answer) -> Fault {

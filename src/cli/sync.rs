@@ -3,8 +3,9 @@
 use super::error::{CliError, DONE, FAILED, NEEDS_AUTHORIZATION};
 use super::output::{View, line, number, span};
 use super::{Ctx, command, output};
-use crate::control::client::Url;
-use crate::control::protocol::{ConnectionDetail, Event, RunLine, SyncRequest};
+use crate::control::client::{Answer, ClientError, Url};
+use crate::control::envelope::Versioned;
+use crate::control::protocol::{ConnectionDetail, Event, RefusalCode, RunLine, SyncRequest};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -23,21 +24,40 @@ pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> 
     let mut events = ctx.client.events().await?;
     let begun = ctx.client.post::<RunLine>(&url, &request).await?.value;
     let mut shown = Shown::new(&begun);
-    loop {
+    let mut waiting = begun.outcome == "waiting";
+    let ended = loop {
         match events.next().await? {
             Some(Event::Progress { run, object, rows, expected, calls, .. }) if run == begun.id => {
                 shown.progress(&object, rows, expected, calls);
             }
-            Some(Event::RunEnded(ended)) if ended.id == begun.id => break,
-            // Too slow, or the daemon stops: the run itself tells whether it has ended.
+            Some(Event::RunEnded(ended)) if ended.id == begun.id => break ended,
+            Some(Event::RunStarted { run, .. }) if run == begun.id => waiting = false,
+            // The run before ended in a way that lets none follow.
+            Some(Event::Status(now))
+                if waiting && now.name == begun.connection && now.status != "Active" =>
+            {
+                let message = format!(
+                    "following the next run of {}: it did not begin: {}: {}",
+                    now.name, now.status, now.reason
+                );
+                return Err(CliError::here(message, now.hint));
+            }
+            // Too slow, or the next run is on already: the log tells how ours ended.
             Some(Event::Missed { .. }) => {
-                if look(ctx, &begun.id).await?.value.ended.is_some() {
-                    break;
+                if let Some(ended) = look(ctx, &begun.id).await? {
+                    break ended;
+                }
+            }
+            Some(Event::RunStarted { connection, run })
+                if connection == begun.connection && run != begun.id =>
+            {
+                if let Some(ended) = look(ctx, &begun.id).await? {
+                    break ended;
                 }
             }
             None => {
-                if look(ctx, &begun.id).await?.value.ended.is_some() {
-                    break;
+                if let Some(ended) = look(ctx, &begun.id).await? {
+                    break ended;
                 }
                 let message =
                     format!("following the run of {}: the daemon stops", begun.connection);
@@ -54,9 +74,10 @@ pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> 
                 | Event::Reloaded { .. },
             ) => {}
         }
-    }
+    };
     shown.end();
-    let ended = look(ctx, &begun.id).await?;
+    let json = serde_json::to_value(Versioned::new(ended.clone())).unwrap_or_default();
+    let ended = Answer { json, value: ended };
     ctx.show(&ended, outcome)?;
     if ended.value.outcome == "done" {
         return Ok(DONE);
@@ -69,8 +90,13 @@ pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> 
     Ok(if status.needs_authorization { NEEDS_AUTHORIZATION } else { FAILED })
 }
 
-async fn look(ctx: &Ctx, id: &str) -> Result<crate::control::client::Answer<RunLine>, CliError> {
-    Ok(ctx.client.get::<RunLine>(&Url::new(&["v1", "runs", id])).await?)
+/// The run in the log, once it has ended; its name of while it ran finds it there.
+async fn look(ctx: &Ctx, id: &str) -> Result<Option<RunLine>, CliError> {
+    match ctx.client.get::<RunLine>(&Url::new(&["v1", "runs", id])).await {
+        Ok(answer) => Ok(Some(answer.value).filter(|run| run.ended.is_some())),
+        Err(ClientError::Refused(why)) if why.code == RefusalCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) fn started(run: &RunLine, _: &View) -> String {

@@ -267,7 +267,7 @@ pub struct RunLine {
     /// End; none while it runs.
     #[schema(value_type = Option<String>)]
     pub ended: Option<Time>,
-    /// `done`, `stopped: …`, `failed: …`, `running`.
+    /// `done`, `stopped: …`, `failed: …`, `running`, `waiting` (for the run before to end).
     pub outcome: String,
     /// API calls paid.
     pub calls: u64,

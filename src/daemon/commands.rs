@@ -493,9 +493,12 @@ impl Commands for Desk {
             self.audit(&by, Some(&name), "test");
             let subject = handle.ask(Message::Subject).await?;
             let generation = subject.generation;
-            let (reply, proved) = testing::test(subject).await;
-            if let Some(result) = proved {
+            let (reply, learned) = testing::test(subject).await;
+            if let Some(result) = learned.proved {
                 handle.send(Message::Probed(generation, result));
+            }
+            if learned.sight_changed {
+                handle.send(Message::SightChanged);
             }
             Ok(reply)
         })
@@ -643,8 +646,14 @@ impl Commands for Desk {
                     .hint("crmsync log NAME lists them")
             };
             let shared = self.supervisor.shared();
-            let number: i64 = id.parse().map_err(|_| none())?;
-            let stored = shared.store.run(number).map_err(|e| store("reading the log", &e))?;
+            let reading = |e| store("reading the log", &e);
+            let mut stored = match id.parse::<i64>() {
+                Ok(number) => shared.store.run(number).map_err(reading)?,
+                Err(_) => None,
+            };
+            if stored.is_none() {
+                stored = shared.store.run_named(&id).map_err(reading)?;
+            }
             let stored = stored.ok_or_else(none)?;
             let names = shared.store.connections().map_err(|e| store("reading the log", &e))?;
             let name = names.into_iter().find(|c| c.id == stored.run.connection);

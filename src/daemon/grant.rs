@@ -3,7 +3,9 @@
 //!
 //! Invariants: before a refresh leaves, a row says so (no commit, no request: a full disk burns no
 //! grant); a rotated token is on the disk before the access token that came with it is used; a
-//! credential is never destroyed because of an error; nothing refreshes unless a call needs it.
+//! refresh that has begun is brought to its end, whoever asked for it and has gone since; a reload
+//! goes on with the same slot; a credential is never destroyed because of an error; nothing
+//! refreshes unless a call needs it.
 
 use super::env::{self, Env};
 use super::vault::VaultSlot;
@@ -20,13 +22,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How often identity and sight are looked at again; password systems log in anew for it, because
 /// there a session outlives a changed password.
-pub const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(24);
-/// How fresh the look must be before rows are deleted because they are not seen.
-pub const BEFORE_DELETING: SignedDuration = SignedDuration::from_mins(1);
+const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// Names of secrets in the vault.
 pub const REFRESH_TOKEN: &str = "refresh_token";
@@ -90,8 +90,6 @@ impl From<Fault> for SessionError {
 pub struct Checked {
     /// Who answers, as far as known.
     pub identity: Option<Identity>,
-    /// What the account may see has changed.
-    pub sight_changed: bool,
     /// The server's clock, if it was asked.
     pub server_time: Option<Time>,
 }
@@ -111,34 +109,47 @@ pub struct Use {
 pub struct Holder {
     id: String,
     name: String,
-    current: RwLock<Use>,
+    /// With a stamp that changes with what a session depends on: one of before is not used.
+    current: RwLock<(Use, u64)>,
     store: Store,
     vault: Arc<VaultSlot>,
     env: Env,
-    slot: Mutex<Slot>,
+    slot: Arc<Mutex<Slot>>,
 }
 
 #[derive(Default)]
 struct Slot {
     session: Option<Session>,
-    /// With which keys it was made.
-    made_with: Keys,
-    /// No more session is made: the connection is put away.
-    closed: bool,
+    /// The holder's stamp when that session was made.
+    stamp: u64,
     /// A rotated token that the disk did not take: stored before anything else is done.
     unsaved: Option<SecretString>,
+    /// The connection is put away: no session is made any more.
+    closed: bool,
+}
+
+impl Slot {
+    fn put(&mut self, session: Session, stamp: u64) {
+        self.session = Some(session);
+        self.stamp = stamp;
+    }
+
+    fn usable(&self, stamp: u64) -> Option<&Session> {
+        self.session.as_ref().filter(|_| self.stamp == stamp)
+    }
 }
 
 /// The holder at rest: no refresh is under way, and none begins before this is dropped.
-pub struct Resting<'a> {
-    slot: MutexGuard<'a, Slot>,
+pub struct Resting {
+    slot: OwnedMutexGuard<Slot>,
+    stamp: u64,
 }
 
-impl Resting<'_> {
+impl Resting {
     /// Takes over a session that was just proved together with its grant.
-    pub fn take(&mut self, session: Session, keys: &Keys) {
-        self.slot.session = Some(session);
-        self.slot.made_with.clone_from(keys);
+    pub fn take(&mut self, session: Session) {
+        let stamp = self.stamp;
+        self.slot.put(session, stamp);
         self.slot.unsaved = None;
     }
 
@@ -146,11 +157,6 @@ impl Resting<'_> {
     pub fn forget(&mut self) {
         self.slot.session = None;
         self.slot.unsaved = None;
-    }
-
-    /// No session is made any more.
-    pub fn close(&mut self) {
-        self.slot.closed = true;
     }
 }
 
@@ -167,22 +173,27 @@ impl Holder {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
-            current: RwLock::new(current),
+            current: RwLock::new((current, 0)),
             store,
             vault,
             env,
-            slot: Mutex::default(),
+            slot: Arc::default(),
         }
     }
 
     /// A reload changed what the credential is used with. The holder stays the same, so that a
-    /// refresh under way stays the only one.
-    pub fn change(&self, current: Use) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    /// refresh under way stays the only one. `fresh`: sessions of before are of another place.
+    pub fn change(&self, new: Use, fresh: bool) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = (new, current.1 + u64::from(fresh));
     }
 
     fn current(&self) -> Use {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn stamp(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// The foreign system.
@@ -255,32 +266,32 @@ impl Holder {
     }
 
     /// The session in use, made now if there is none.
-    pub async fn session(&self) -> Result<Session, SessionError> {
-        let mut slot = self.slot.lock().await;
-        if slot.made_with != self.settings().keys {
-            // It was made at another place.
-            slot.session = None;
-        }
+    pub async fn session(self: &Arc<Self>) -> Result<Session, SessionError> {
+        let slot = Arc::clone(&self.slot).lock_owned().await;
         if slot.unsaved.is_none()
-            && let Some(session) = &slot.session
+            && let Some(session) = slot.usable(self.stamp())
         {
             return Ok(session.clone());
         }
-        self.make(&mut slot).await
+        self.make_whole(slot).await
     }
 
     /// A session in place of one that the provider refused. Whoever comes second finds the one
     /// that the first made.
-    pub async fn renew(&self, dead: &Session, why: &str) -> Result<Session, SessionError> {
-        let mut slot = self.slot.lock().await;
-        if let Some(session) = &slot.session
+    pub async fn renew(
+        self: &Arc<Self>,
+        dead: &Session,
+        why: &str,
+    ) -> Result<Session, SessionError> {
+        let mut slot = Arc::clone(&self.slot).lock_owned().await;
+        if let Some(session) = slot.usable(self.stamp())
             && session.token.expose_secret() != dead.token.expose_secret()
         {
             return Ok(session.clone());
         }
         tracing::debug!(connection = %self.name, why, "the session is over");
         slot.session = None;
-        self.make(&mut slot).await
+        self.make_whole(slot).await
     }
 
     /// Forgets the session: the next call makes a new one.
@@ -290,8 +301,9 @@ impl Holder {
 
     /// Waits for the refresh under way, if one is, and keeps others from beginning: whoever
     /// replaces or removes a credential does it meanwhile.
-    pub async fn rest(&self) -> Resting<'_> {
-        Resting { slot: self.slot.lock().await }
+    pub async fn rest(&self) -> Resting {
+        let slot = Arc::clone(&self.slot).lock_owned().await;
+        Resting { slot, stamp: self.stamp() }
     }
 
     /// The keys in force.
@@ -299,24 +311,51 @@ impl Holder {
         self.settings().keys.clone()
     }
 
+    /// The connection is put away: waits for a refresh on its way, lets none begin after it.
+    pub async fn close(&self) {
+        let mut slot = self.slot.lock().await;
+        slot.closed = true;
+        if let Some(token) = slot.unsaved.clone() {
+            match self.save_rotated(&token) {
+                Ok(()) => slot.unsaved = None,
+                Err(error) => {
+                    tracing::error!(connection = %self.name, ?error, "a rotated grant could not be stored before the end");
+                }
+            }
+        }
+    }
+
+    /// As a task of its own: whoever asked may go away (a client that hangs up), the answer of a
+    /// refresh that has left must still be stored.
+    async fn make_whole(
+        self: &Arc<Self>,
+        mut slot: OwnedMutexGuard<Slot>,
+    ) -> Result<Session, SessionError> {
+        let own = Arc::clone(self);
+        let made = tokio::spawn(async move { own.make(&mut slot).await }).await;
+        made.unwrap_or_else(|e| {
+            Err(Fault::contract(format!("making a session broke off: {e}")).into())
+        })
+    }
+
     async fn make(&self, slot: &mut Slot) -> Result<Session, SessionError> {
         if slot.closed {
             return Err(Fault::passing("the connection is being put away").into());
         }
-        slot.made_with = self.keys();
         if let Some(token) = slot.unsaved.clone() {
             self.save_rotated(&token)?;
             slot.unsaved = None;
-            if let Some(session) = &slot.session {
+            if let Some(session) = slot.usable(self.stamp()) {
                 return Ok(session.clone());
             }
         }
+        let stamp = self.stamp();
         let session = match self.provider().credential() {
             CredentialKind::Code => self.refresh(slot).await?,
             CredentialKind::ClientCredentials => self.client_credentials().await?,
             CredentialKind::Password => self.log_in().await?,
         };
-        slot.session = Some(session.clone());
+        slot.put(session.clone(), stamp);
         Ok(session)
     }
 
@@ -331,8 +370,29 @@ impl Holder {
             return Err(self.never(CLIENT_SECRET));
         }
         match auth::client_credentials(&self.http(), self.provider().as_ref(), &app).await {
-            Ok(granted) => Ok(granted.session),
+            Ok(granted) => {
+                self.same_org(&self.facts()?.0, granted.org)?;
+                Ok(granted.session)
+            }
             Err(e) => Err(e.fault().clone().into()),
+        }
+    }
+
+    /// A token answer of another org than the pinned one is refused before it is used: the same
+    /// log-in can lead elsewhere from one day to the next (a sandbox that was refreshed).
+    fn same_org(&self, facts: &GrantFacts, found: Option<String>) -> Result<(), Fault> {
+        let (Some(pinned), Some(org_id)) = (&facts.identity, found) else { return Ok(()) };
+        let found = Identity { org_id, ..pinned.clone() };
+        let org = self.settings().org_id.clone();
+        match reauth::judge(Some(pinned), org.as_deref(), &found, false) {
+            verdict @ Verdict::OtherOrg { .. } => Err(Fault::NeedsAuthorization {
+                text: format!("{} now leads to org {}", found.username, found.org_id),
+                reason: verdict.reason().unwrap_or(Reason::GrantRevoked),
+            }),
+            Verdict::Same
+            | Verdict::FirstTime
+            | Verdict::ChangedAsAsked { .. }
+            | Verdict::OtherAccount { .. } => Ok(()),
         }
     }
 
@@ -359,17 +419,23 @@ impl Holder {
         let row = RefreshInFlight { generation, started: self.env.now() };
         self.mark(Some(row))?;
         let may_rotate = facts.rotates != Some(false);
+        tracing::debug!(connection = %self.name, generation, again = unanswered, "a refresh leaves");
         match auth::refresh(&self.http(), self.provider().as_ref(), &app, &token).await {
             Ok(answer) => {
                 match answer.refresh {
                     Some(new) => {
                         // Kept in memory should the disk refuse: nothing is lost while we live.
-                        slot.session = Some(answer.session.clone());
+                        slot.put(answer.session.clone(), self.stamp());
                         slot.unsaved = Some(new.clone());
                         self.save_rotated(&new)?;
                         slot.unsaved = None;
                     }
                     None => self.save_used(facts.rotates.is_none())?,
+                }
+                // The token is kept, but nothing of another org is read with it.
+                if let Err(fault) = self.same_org(&facts, answer.org) {
+                    slot.session = None;
+                    return Err(fault.into());
                 }
                 Ok(answer.session)
             }
@@ -448,22 +514,21 @@ impl Holder {
         })
     }
 
-    /// Looks who answers, unless it was looked `within` that time; at once where it never was.
+    /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks. A
+    /// changed sight becomes a wish in the same transaction.
     pub async fn check_identity(
-        &self,
+        self: &Arc<Self>,
         toll: &dyn Toll,
-        within: SignedDuration,
+        now_again: bool,
     ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
         let (now, keys) = (self.env.now(), self.keys());
         // Other keys may lead to another system: its rows must not come into this copy.
-        let fresh = facts.checked.is_some_and(|at| now.duration_since(at) < within)
-            && facts.checked_with == keys;
+        let fresh = !now_again
+            && facts.checked_with == keys
+            && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });
-        }
-        if self.provider().credential() == CredentialKind::Password {
-            self.drop_session().await;
         }
         let (found, server_time) = self.pinned(toll).await?;
         let sight_changed = facts.identity.as_ref().is_some_and(|p| p.sight != found.sight);
@@ -472,29 +537,29 @@ impl Holder {
             facts.checked_with.clone_from(&keys);
             facts.identity = Some(found.clone());
             if sight_changed {
-                // Together with the new pin: whoever dies before the comparison has begun must
-                // not forget it, or hidden rows would be taken for deleted ones.
-                let stored = self.store.doc("wishes", &self.id)?;
-                let (version, mut wishes) = stored.map_or_else(
-                    || (0, Wishes::default()),
-                    |(version, text)| (version, serde_json::from_str(&text).unwrap_or_default()),
-                );
+                let (version, mut wishes) = match self.store.doc("wishes", &self.id)? {
+                    Some((v, text)) => (v, serde_json::from_str(&text).unwrap_or_default()),
+                    None => (0, Wishes::default()),
+                };
                 wishes.sight = true;
                 let json = serde_json::to_string(&wishes).unwrap_or_default();
                 change.docs.push(Doc { kind: "wishes", key: self.id.clone(), version, json });
             }
             Ok(())
         })?;
-        Ok(Checked { identity: Some(found), sight_changed, server_time })
+        Ok(Checked { identity: Some(found), server_time })
     }
 
     /// A session is made and answers as the org and account that are pinned: a probe.
-    pub async fn prove(&self, toll: &dyn Toll) -> Result<(), SessionOrHeld> {
+    pub async fn prove(self: &Arc<Self>, toll: &dyn Toll) -> Result<(), SessionOrHeld> {
         self.pinned(toll).await.map(drop)
     }
 
-    async fn pinned(&self, toll: &dyn Toll) -> Result<(Identity, Option<Time>), SessionOrHeld> {
-        let (found, server_time) = self.identify(toll).await?;
+    async fn pinned(
+        self: &Arc<Self>,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
+        let (found, server_time) = self.identify_afresh(toll).await?;
         let (pinned, org) = (self.identity()?, self.settings().org_id.clone());
         let verdict = reauth::judge(pinned.as_ref(), org.as_deref(), &found, false);
         if let Some(reason) = verdict.reason() {
@@ -505,9 +570,36 @@ impl Holder {
         Ok((found, server_time))
     }
 
+    /// The next run looks again who answers, and what he may see.
+    pub fn forget_check(&self) -> Result<(), StoreError> {
+        self.change_facts(|facts, _| {
+            facts.checked = None;
+            Ok(())
+        })
+    }
+
+    /// Asks who answers, with a session made for it where one outlives its credential. The old one
+    /// is asked first: a log-in cannot tell a deactivated user from a wrong password, it can.
+    pub async fn identify_afresh(
+        self: &Arc<Self>,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
+        if self.provider().credential() == CredentialKind::Password {
+            let old = self.slot.lock().await.session.take();
+            if let Some(old) = old
+                && let Err(Failure::Fault(fault)) =
+                    self.provider().identify(Ctx { session: &old, toll }).await
+                && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
+            {
+                return Err(fault.into());
+            }
+        }
+        self.identify(toll).await
+    }
+
     /// Asks who answers, with the session in use.
     pub async fn identify(
-        &self,
+        self: &Arc<Self>,
         toll: &dyn Toll,
     ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         let mut session = self.session().await?;

@@ -22,6 +22,8 @@ pub const DAEMON: &str = "daemon";
 
 /// When the outbox is looked at again after it could not be written.
 const NOT_NOTED: Duration = Duration::from_secs(30);
+/// How long a stop waits for the answer of a mail server.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs until `stop`.
 pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
@@ -76,7 +78,13 @@ async fn send_due(
             }
         };
         let (to, id) = (queued.mail.to.clone(), queued.mail.message_id.clone());
-        match mail::send(smtp, password.as_ref(), &queued.mail).await {
+        let sent = tokio::select! {
+            sent = mail::send(smtp, password.as_ref(), &queued.mail) => sent,
+            // A server that says nothing must not hold up a stop: the mail stays queued, and if it
+            // was taken after all it comes once more with the same Message-ID.
+            () = stopped(stop) => return least,
+        };
+        match sent {
             Ok(()) => {
                 tracing::info!(to = %to, message_id = %id, subject = %queued.mail.subject, "mail sent");
                 if !store(shared.store.mail_sent(queued.id, shared.env.now())) {
@@ -96,6 +104,12 @@ async fn send_due(
     }
     let next = shared.store.mail_next_due().ok().flatten();
     next.map_or(most, |at| until(at, shared.env.now()).clamp(least, most))
+}
+
+/// The stop, and a moment for a mail server to finish its answer.
+async fn stopped(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 fn until(at: Time, now: Time) -> Duration {

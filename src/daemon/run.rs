@@ -22,7 +22,7 @@ use jiff::SignedDuration;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +65,8 @@ impl From<anyhow::Error> for Failed {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Failed> {
+    // First of all: a stop that comes while it starts is a stop in order, too.
+    let signals = Signals::listen()?;
     let checked = configure(&options)?;
     let daemon = &checked.settings.daemon;
     let state_dir = options.state_dir.unwrap_or_else(|| daemon.state_dir.clone());
@@ -109,7 +111,7 @@ pub async fn run(options: Options) -> Result<(), Failed> {
 
     systemd::ready(&desk.summary().await);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), state = %state_dir.display(), "ready");
-    let result = live(&supervisor, &desk, &bell, held).await;
+    let result = live(&supervisor, &desk, &bell, held, signals).await;
 
     systemd::stopping();
     tracing::info!("stopping");
@@ -139,25 +141,40 @@ fn configure(options: &Options) -> Result<Checked, Failed> {
     loaded.result.map_err(|report| bad(anyhow!("{}", report.render(false).trim_end().to_owned())))
 }
 
+/// What the daemon is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, anyhow::Error> {
+        let handler = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+            hangup: handler(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// The daemon's life: bell, holds, signals; the watchdog hears only while these are served.
 async fn live(
     supervisor: &Supervisor,
     desk: &Arc<Desk>,
     bell: &Bell,
     mut held: mpsc::UnboundedReceiver<Held>,
+    mut signals: Signals,
 ) -> Result<(), Failed> {
-    let handler = |kind| signal(kind).context("listening for signals");
-    let mut terminate = handler(SignalKind::terminate())?;
-    let mut interrupt = handler(SignalKind::interrupt())?;
-    let mut hangup = handler(SignalKind::hangup())?;
     let dog = systemd::watchdog_interval().unwrap_or(Duration::from_secs(10));
     let mut status = String::new();
     let mut last_alive = Env.instant();
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => {
                 // Beside the loop: a reload waits for runs that end, and the watchdog for nobody.
                 let desk = Arc::clone(desk);
                 tokio::spawn(async move { desk.hangup().await });

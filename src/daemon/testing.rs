@@ -39,17 +39,30 @@ fn fail(detail: impl Into<String>) -> CheckOutcome {
     CheckOutcome::Fail { detail: detail.into(), required: true }
 }
 
-/// Runs the checks in order; a failed one ends those that depend on it. The second value is what
-/// was learned of the credential, if it was tried.
-pub async fn test(subject: Subject) -> (TestReply, Option<Result<(), Fault>>) {
-    let mut checks = Vec::new();
-    let proved = run(&subject, &mut checks).await;
-    let passed =
-        checks.iter().all(|c| !matches!(c.outcome, CheckOutcome::Fail { required: true, .. }));
-    (TestReply { schema: SCHEMA_VERSION, passed, checks }, proved)
+/// What was learned beside the reply.
+#[derive(Default)]
+pub struct Learned {
+    /// Of the credential, if it was tried.
+    pub proved: Option<Result<(), Fault>>,
+    /// What the account may see is not what it was.
+    pub sight_changed: bool,
 }
 
-async fn run(subject: &Subject, checks: &mut Vec<Check>) -> Option<Result<(), Fault>> {
+/// Runs the checks in order; a failed one ends those that depend on it.
+pub async fn test(subject: Subject) -> (TestReply, Learned) {
+    let mut checks = Vec::new();
+    let mut learned = Learned::default();
+    learned.proved = run(&subject, &mut checks, &mut learned.sight_changed).await;
+    let passed =
+        checks.iter().all(|c| !matches!(c.outcome, CheckOutcome::Fail { required: true, .. }));
+    (TestReply { schema: SCHEMA_VERSION, passed, checks }, learned)
+}
+
+async fn run(
+    subject: &Subject,
+    checks: &mut Vec<Check>,
+    sight_changed: &mut bool,
+) -> Option<Result<(), Fault>> {
     let Subject { holder, settings, .. } = subject;
     if let Some(why) = &subject.spent {
         checks.push(check(
@@ -61,10 +74,10 @@ async fn run(subject: &Subject, checks: &mut Vec<Check>) -> Option<Result<(), Fa
     }
     let toll = Purpose::exempt(Arc::clone(&subject.gate), Exempt::Test);
     // Password systems: a session outlives a changed password, so log in anew.
-    if holder.provider().credential() != CredentialKind::Code {
+    if holder.provider().credential() == CredentialKind::ClientCredentials {
         holder.drop_session().await;
     }
-    let found = match holder.identify(&toll).await {
+    let found = match holder.identify_afresh(&toll).await {
         Ok((found, _)) => found,
         Err(error) => {
             let fault = match error {
@@ -99,6 +112,7 @@ async fn run(subject: &Subject, checks: &mut Vec<Check>) -> Option<Result<(), Fa
         let text = format!("{} of {} answers", found.username, found.org_id);
         return Some(Err(Fault::NeedsAuthorization { reason, text }));
     }
+    *sight_changed = pinned.is_some_and(|p| p.sight != found.sight);
     let objects: Vec<String> = settings.objects.keys().cloned().collect();
     let answer = match holder.session().await {
         Ok(session) => {

@@ -188,6 +188,24 @@ fn resumed(letter: &Letter, host: &str, facts: &Facts, quota: &QuotaFacts) -> Te
 
 fn digest(host: &str, entries: &[Entry], outage: Option<&str>) -> Text {
     let many = entries.len();
+    // Several matters of one connection are that connection's letter.
+    let only = entries
+        .first()
+        .map(|e| clean(&e.facts.name, 60))
+        .filter(|name| entries.iter().all(|e| clean(&e.facts.name, 60) == *name));
+    let titles: Vec<String> = entries.iter().map(|e| why(&e.facts, host, &e.what).title).collect();
+    let (subject, opening) = match &only {
+        Some(name) => (
+            format!("[crmsync] {name}: {}", titles.join(", ")),
+            format!(
+                "{many} matters of the connection \"{name}\" on {host} need a look. Each has its own next step."
+            ),
+        ),
+        None => (
+            format!("[crmsync] {many} connections on {host} need a look"),
+            format!("{many} connections on {host} need a look. Each has its own next step."),
+        ),
+    };
     let rows: Vec<Value> = entries
         .iter()
         .take(DIGEST_ROWS)
@@ -205,11 +223,11 @@ fn digest(host: &str, entries: &[Entry], outage: Option<&str>) -> Text {
     });
     Text {
         kind: "digest",
-        connection: None,
-        subject: format!("[crmsync] {many} connections on {host} need a look"),
+        connection: only,
+        subject,
         template: "digest.txt",
         values: context! {
-            opening => wrap(&format!("{many} connections on {host} need a look. Each has its own next step.")),
+            opening => wrap(&opening),
             outage, entries => rows, more => many.saturating_sub(DIGEST_ROWS), host,
         },
     }

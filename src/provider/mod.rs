@@ -184,7 +184,8 @@ pub trait Provider: Send + Sync + 'static {
     /// Names and labels of the objects this account may read.
     fn objects<'a>(&'a self, ctx: Ctx<'a>) -> BoxFuture<'a, Result<Told<Names>, Failure>>;
 
-    /// Describes objects; one that is not there (or not visible) is `None`.
+    /// Describes objects; one that is not there (or not visible) is `None`, one that is there and
+    /// refused is left out.
     fn describe<'a>(
         &'a self,
         ctx: Ctx<'a>,
@@ -211,6 +212,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Turns a refusal of the token endpoint into a fault. `body` is the whole answer,
     /// `error`/`description` as far as it was OAuth's JSON.
     fn token_fault(&self, status: u16, error: &str, description: &str) -> Fault;
+
+    /// The org that a token answer's JSON says it is of, where it says so.
+    fn org_of(&self, _answer: &serde_json::Value) -> Option<String> {
+        None
+    }
 
     /// The session out of a token answer's JSON (address, token).
     fn session(&self, answer: &serde_json::Value) -> Result<Session, Fault>;

@@ -65,6 +65,18 @@ impl Store {
                 .optional()
         })
     }
+
+    /// The row whose last run bore this name while it ran: what events and `sync` told of it.
+    pub fn run_named(&self, name: &str) -> Result<Option<StoredRun>, StoreError> {
+        self.with("reading a run", |c| {
+            c.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM run WHERE json_valid(json) AND json ->> '$.id' = ?1
+                 ORDER BY id DESC LIMIT 1"
+            ))?
+            .query_row([name], stored)
+            .optional()
+        })
+    }
 }
 
 fn stored(r: &Row<'_>) -> rusqlite::Result<StoredRun> {

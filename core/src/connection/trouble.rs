@@ -211,7 +211,16 @@ impl Stepper<'_> {
             (Alarm::Off, true) => self.c.alarm = Alarm::Watching { from: self.now },
             (Alarm::Watching { from }, true) => {
                 let from = *from;
-                if self.now >= after(from, self.rules.alarm_time()) {
+                if self.now < after(from, self.rules.alarm_time()) {
+                    return;
+                }
+                if let Trouble::Retrying { what, since, attempts, next } = self.c.trouble.clone() {
+                    // Its cause is known, so it is that matter's notice: one, not two.
+                    let problem = Problem::ProviderFailing { since, what: what.clone() };
+                    self.raise(Concern::Problem, format!("{problem}: {what}"));
+                    self.c.trouble = Trouble::Problem { problem, since, attempts, next };
+                    self.c.alarm = Alarm::Off;
+                } else {
                     self.c.alarm = Alarm::Raised { since: self.now, from };
                     let text = format!("no successful run since {from:.0}");
                     self.raise(Concern::NoSuccess, text);

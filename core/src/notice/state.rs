@@ -60,7 +60,31 @@ pub enum Stage {
         at: Time,
         /// Whether a letter of recovery went.
         recovery: bool,
+        /// When the problem letter was written, if one was.
+        #[serde(default)]
+        told: Option<Time>,
     },
+}
+
+impl Stage {
+    /// When the problem letter was written, if one was.
+    #[must_use]
+    pub fn told(&self) -> Option<Time> {
+        match self {
+            Self::Gathering | Self::Lapsed { .. } => None,
+            Self::Told(told) | Self::Ending { told, .. } => Some(told.at),
+            Self::Closed { told, .. } => *told,
+        }
+    }
+
+    /// When it ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Time> {
+        match self {
+            Self::Gathering | Self::Told(_) => None,
+            Self::Lapsed { at } | Self::Ending { at, .. } | Self::Closed { at, .. } => Some(*at),
+        }
+    }
 }
 
 /// What was told of a condition.
@@ -175,7 +199,7 @@ impl Notices {
     /// Everything ends without a word: the connection was put away.
     pub fn withdraw_all(&mut self, now: Time) {
         for mut c in std::mem::take(&mut self.conditions) {
-            c.stage = Stage::Closed { at: now, recovery: false };
+            c.stage = Stage::Closed { at: now, recovery: false, told: c.stage.told() };
             self.bury(c);
         }
     }
@@ -271,8 +295,8 @@ impl Notices {
             std::mem::take(&mut self.conditions).into_iter().partition(over);
         self.conditions = kept;
         for c in &ended {
-            if let Stage::Ending { at, .. } = c.stage {
-                let stage = Stage::Closed { at, recovery: true };
+            if let Stage::Ending { at, told } = c.stage {
+                let stage = Stage::Closed { at, recovery: true, told: Some(told.at) };
                 self.bury(Condition { stage, ..c.clone() });
             }
         }
@@ -319,11 +343,8 @@ impl Notices {
             });
         self.conditions = kept;
         for mut c in gone {
-            let at = match &c.stage {
-                Stage::Lapsed { at } | Stage::Ending { at, .. } | Stage::Closed { at, .. } => *at,
-                Stage::Gathering | Stage::Told(_) => now,
-            };
-            c.stage = Stage::Closed { at, recovery: false };
+            let at = c.stage.ended().unwrap_or(now);
+            c.stage = Stage::Closed { at, recovery: false, told: c.stage.told() };
             self.bury(c);
         }
     }

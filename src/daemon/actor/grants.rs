@@ -41,8 +41,8 @@ struct Proof {
     identity: Identity,
     /// To be sealed; none for what needs no credential of its own.
     credential: Option<(&'static str, SecretString)>,
-    /// Labels of required permissions that are missing.
-    missing: Vec<String>,
+    /// Required permissions that are missing: label, and how to grant it.
+    missing: Vec<(String, String)>,
 }
 
 enum Reply {
@@ -321,8 +321,8 @@ impl Actor {
         });
     }
 
-    /// The attempt brought no grant: the request stays open and says why; a connection that is
-    /// down is told the newer reason.
+    /// The attempt brought no grant: the request stays open and says why. What is wrong with the
+    /// grant in use stays told; a connection that never had one tells what is wrong with this one.
     fn not_granted(&mut self, fault: &Fault) {
         let request = self.request.as_ref().and_then(|r| r.failed(&fault.to_string()).ok());
         let mut events = Vec::new();
@@ -370,8 +370,14 @@ impl Actor {
             return answer.send(Err(failed(&what, text).hint(hint)));
         }
         if !proof.missing.is_empty() {
-            let reason = Reason::PermissionsMissing { missing: proof.missing.clone() };
-            let text = format!("{} lacks {}", proof.identity.username, proof.missing.join(", "));
+            let (missing, how): (Vec<String>, Vec<String>) = proof.missing.iter().cloned().unzip();
+            let text = format!(
+                "{} lacks {}: {}",
+                proof.identity.username,
+                missing.join(", "),
+                how.join("; ")
+            );
+            let reason = Reason::PermissionsMissing { missing };
             self.not_granted(&Fault::NeedsAuthorization { reason, text: text.clone() });
             self.revoke_quietly(&proof);
             let hint = format!("grant them, then `crmsync reauthorize {}`", self.name);
@@ -437,7 +443,7 @@ impl Actor {
         self.modified = self.shared.env.now();
         self.modified_by.clone_from(&by.user);
         self.become_granted(&what, &vault, by, &proof, pinned)?;
-        rest.take(proof.session, &proof.keys);
+        rest.take(proof.session);
         Ok(GrantReply::Authorized {
             account: proof.identity.username,
             org: proof.identity.org_name.unwrap_or(proof.identity.org_id),
@@ -735,8 +741,12 @@ async fn prove(
     let checks = holder.provider().checks(ctx, &identity, objects).await.map_err(plain)?.value;
     let missing = checks
         .into_iter()
-        .filter(|c| matches!(c.outcome, CheckOutcome::Fail { required: true, .. }))
-        .map(|c| c.label)
+        .filter_map(|c| match c.outcome {
+            CheckOutcome::Fail { required: true, detail } => Some((c.label, detail)),
+            CheckOutcome::Fail { .. }
+            | CheckOutcome::Pass { .. }
+            | CheckOutcome::Unknown { .. } => None,
+        })
         .collect();
     Ok(Proof { session, keys, identity, credential, missing })
 }

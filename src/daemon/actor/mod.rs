@@ -65,6 +65,8 @@ pub enum Message {
     RunOver(String, Box<Report>),
     /// A probe of the grant of this generation has ended.
     Probed(u64, Result<(), crmsync_core::domain::Fault>),
+    /// Somebody saw that what our account may see has changed.
+    SightChanged,
     /// A resume probe has ended; a refusal of the credential is told.
     ResumeProbed(Option<crmsync_core::domain::Fault>),
     /// A new grant was got and looked at.
@@ -196,6 +198,8 @@ pub struct Actor {
     request_version: u64,
     summary: Vec<ObjectSummary>,
     running: Option<Running>,
+    /// Name of the next run, where somebody waits for it.
+    next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
     /// When this connection last sent (or tried to send) a resume probe.
@@ -263,6 +267,7 @@ impl Actor {
             request_version,
             summary,
             running: None,
+            next_run: None,
             probe_at: None,
             probing: false,
             resume_tried: None,
@@ -351,14 +356,17 @@ impl Actor {
                 .gate(&self.no_domain())
                 .map_err(|e| effects::refused("asking the source", &e))?,
         };
-        // A rotating credential that was refused must not be shown again: it could end its family.
         let latched = self.state.authorization().map(|(reason, text, _)| {
             if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") }
         });
+        // A rotating credential that was itself refused must not be shown again: it could end its
+        // family. Where the user, the app or a permission was refused, an admin may have mended it.
         let spent = match &self.state.grant {
             // Put away by an admin: a test does not take it into use again.
             connection::Grant::Dead { reason: Reason::DisconnectedByAdmin, .. } => latched.clone(),
-            connection::Grant::Dead { reason, text, .. } if self.rules().rotates => {
+            connection::Grant::Dead { reason, text, .. }
+                if self.rules().rotates && of_the_token(reason) =>
+            {
                 Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
@@ -392,7 +400,7 @@ impl Actor {
                     Some(Message::Retire(done)) => {
                         self.take(&[Event::Retired], Change::default());
                         self.end_run().await;
-                        self.holder.rest().await.close();
+                        self.holder.close().await;
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
@@ -477,6 +485,14 @@ impl Actor {
                     self.probe_at = self.shared.env.now().checked_add(PROBE_ANEW).ok();
                 }
             }
+            Message::SightChanged => match self.holder.forget_check() {
+                // The run looks for itself, and compares keys before it says `caught up`.
+                Ok(()) => {
+                    self.cause = "changed permissions";
+                    self.take(&[Event::Due], Change::default());
+                }
+                Err(error) => self.not_stored(&error),
+            },
             Message::ResumeProbed(refused) => {
                 self.probing = false;
                 if let Some(fault) = refused {
@@ -518,7 +534,12 @@ impl Actor {
     /// New settings. A run under way goes on with the old ones unless they matter to it.
     fn configure(&mut self, parts: Parts) {
         let old = Arc::clone(&self.settings);
-        self.holder.change(parts.current());
+        let fresh = old.keys != parts.settings.keys
+            || old.provider != parts.settings.provider
+            || old.auth != parts.settings.auth
+            || old.network != parts.settings.network
+            || old.secrets != parts.settings.secrets;
+        self.holder.change(parts.current(), fresh);
         self.provider = parts.provider;
         self.settings = parts.settings;
         self.modified = self.shared.env.now();
@@ -535,11 +556,6 @@ impl Actor {
             || old.secrets != self.settings.secrets
             || self.files != parts.files;
         self.files = parts.files;
-        if old.keys != self.settings.keys || old.network != self.settings.network {
-            // The session was made at another place.
-            let holder = Arc::clone(&self.holder);
-            tokio::spawn(async move { holder.drop_session().await });
-        }
         if needs_new_run {
             self.cancel_run(connection::StopWhy::Configuration);
         }
@@ -557,6 +573,24 @@ impl Actor {
         if needs_new_run && enabled {
             self.try_credential();
         }
+    }
+}
+
+/// The refusal is of the credential itself, not of what surrounds it.
+fn of_the_token(reason: &Reason) -> bool {
+    match reason {
+        Reason::NeverAuthorized
+        | Reason::GrantRevoked
+        | Reason::GrantExpired
+        | Reason::GrantLostWhileRotating
+        | Reason::DisconnectedByAdmin => true,
+        Reason::CredentialsChanged
+        | Reason::UserDeactivated
+        | Reason::PermissionsMissing { .. }
+        | Reason::AppBlocked
+        | Reason::WrongOrg { .. }
+        | Reason::WrongAccount { .. }
+        | Reason::ClientSecretExpired => false,
     }
 }
 

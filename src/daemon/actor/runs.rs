@@ -77,8 +77,12 @@ impl Actor {
         self.take(&[Event::Due], change);
     }
 
+    fn new_run_id(&self) -> String {
+        format!("{:016x}", self.shared.env.random())
+    }
+
     pub(super) fn start_run(&mut self, despite_quota: bool) {
-        let run_id = format!("{:016x}", self.shared.env.random());
+        let run_id = self.next_run.take().unwrap_or_else(|| self.new_run_id());
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let now = self.shared.env.now();
         let phase = if self.summary.is_empty() || self.summary.iter().any(|o| o.state.loading()) {
@@ -240,8 +244,8 @@ impl Actor {
         self.take(&[Event::Shutdown], Change::default());
         self.cancel_run(StopWhy::Shutdown);
         self.end_run().await;
-        // A probe, a test or a keep-alive may have a refresh on its way: its answer is waited for.
-        self.holder.rest().await.close();
+        // Others than the run may have asked: `test`, a probe.
+        self.holder.close().await;
         if let Err(error) = self.copy.close().await {
             tracing::warn!(connection = %self.name, %error, "closing the replica");
         }
@@ -572,15 +576,31 @@ impl Actor {
             }
         })
         .map_err(|e| refused("syncing", &e))?;
+        let before = self.running.as_ref().map(|r| r.id.clone());
+        let loading =
+            matches!(self.state.activity, Activity::Running { phase: Phase::Loading, .. });
         self.cause = "command";
         self.apply_for(by, &[asked], Extra::default()).map_err(|e| refused("syncing", &e))?;
-        let run = self.running.as_ref();
+        // A run that was on already began before the wish; only a load is worth following, for it
+        // goes on for long, and to its own end.
+        let joined = self
+            .running
+            .as_ref()
+            .filter(|r| Some(&r.id) != before.as_ref() || (loading && !request.full));
+        let (id, started, outcome) = match joined {
+            Some(run) => (run.id.clone(), Some(run.started), "running"),
+            None => {
+                let next = self.next_run.take().unwrap_or_else(|| self.new_run_id());
+                self.next_run = Some(next.clone());
+                (next, None, "waiting")
+            }
+        };
         Ok(RunLine {
-            id: run.map(|r| r.id.clone()).unwrap_or_default(),
+            id,
             connection: name,
-            started: run.map_or(now, |r| r.started),
+            started: started.unwrap_or(now),
             ended: None,
-            outcome: "running".into(),
+            outcome: outcome.into(),
             calls: 0,
             read: 0,
             changed: 0,

@@ -11,7 +11,7 @@ use crate::daemon::work::ObjectSummary;
 use crate::store::{Store, StoredRun};
 use crmsync_core::connection::{self, Configured};
 use crmsync_core::domain::ConnectionName;
-use crmsync_core::notice::{Condition, Stage};
+use crmsync_core::notice::Condition;
 use crmsync_core::quota;
 use crmsync_core::reauth::{Request, State};
 use crmsync_core::sync::{self, Phase};
@@ -154,19 +154,13 @@ pub fn request_line(connection: &ConnectionName, r: &Request) -> RequestLine {
 
 /// A notice for people.
 pub fn notice_line(connection: &ConnectionName, c: &Condition) -> NoticeLine {
-    let (mailed, closed) = match &c.stage {
-        Stage::Gathering => (None, None),
-        Stage::Lapsed { at } | Stage::Closed { at, .. } => (None, Some(*at)),
-        Stage::Told(told) => (Some(told.at), None),
-        Stage::Ending { told, at } => (Some(told.at), Some(*at)),
-    };
     NoticeLine {
         connection: Some(connection.to_string()),
         kind: c.concern.word().to_owned(),
         text: c.text.clone(),
         opened: c.opened,
-        closed,
-        mailed,
+        closed: c.stage.ended(),
+        mailed: c.stage.told(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What comes before the first page: identity, schema, tables, states, wishes.
 
-use super::{Run, Stop, Wishes};
-use crate::daemon::grant::{BEFORE_DELETING, CHECK_AGAIN};
+use super::{Run, Stop, Wishes, Work};
 use crate::provider::{Ctx, Failure, Provider, Told};
 use crate::replica::{Change, LayoutChange};
 use crate::store::{Change as StoreChange, Doc};
@@ -40,35 +39,30 @@ pub(super) enum Again {
 
 impl Run {
     pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
+        let (wishes, _) = self.wishes()?;
         let pin = self.work.holder.identity()?;
-        let checked = self.work.holder.check_identity(self.toll.as_ref(), CHECK_AGAIN).await?;
+        if let Some(pin) = &pin {
+            self.claim(&pin.org_id).await?;
+            self.read_states().await?;
+        }
+        // What is absent from a comparison of keys was deleted only if our sight is what it was.
+        let compares =
+            wishes.approve || !wishes.full.is_empty() || self.compares_soon(self.work.env.now());
+        let toll = Arc::clone(&self.toll);
+        let checked = self.work.holder.check_identity(toll.as_ref(), compares).await?;
         self.clock.tell(checked.server_time);
-        // After the look at the identity, which may have added one.
+        // Read once more: a changed sight is a wish, so that it is not lost if this run is.
         let (wishes, version) = self.wishes()?;
-        let sight = wishes.sight || checked.sight_changed;
+        let sight = wishes.sight;
         let org = checked.identity.or(pin).map(|i| i.org_id).ok_or_else(|| {
             Stop::Fault(Fault::contract("the connection has a grant but no identity"))
         })?;
-        let provider = self.work.settings.provider.clone();
-        let id = self.work.id.clone();
-        self.work.copy.claim(&provider, &org, &id).await?;
+        self.claim(&org).await?;
         self.read_states().await?;
         self.go_on()?;
         let again = if wishes.describe || sight { Again::Anew } else { Again::IfStale };
         self.describe(again).await?;
         self.go_on()?;
-        let (wishes, version, sight) = if self.deletes_by_absence(self.work.env.now()) {
-            let toll = self.toll.as_ref();
-            let checked = self.work.holder.check_identity(toll, BEFORE_DELETING).await?;
-            if checked.sight_changed {
-                self.describe(Again::Anew).await?;
-            }
-            let (wishes, version) = self.wishes()?;
-            let sight = wishes.sight || sight;
-            (wishes, version, sight)
-        } else {
-            (wishes, version, sight)
-        };
         let now = self.server_now().await?;
         self.lay_out(now).await?;
         self.take_over(&wishes, sight, now).await?;
@@ -91,16 +85,16 @@ impl Run {
         Ok(())
     }
 
-    /// Whether rows that are not seen are going to be deleted: what we see is looked at before.
-    fn deletes_by_absence(&self, now: Time) -> bool {
-        self.states.iter().any(|(object, state)| match &state.sweep {
-            Some(sweep) => sweep.reason != SweepReason::Sight,
-            None => {
-                let log = self.schemas.get(object).is_none_or(|s| s.delete_log);
-                let every = self.rules.sweep_every;
-                !log && !state.loading()
-                    && state.deletes_covered.is_none_or(|t| now.duration_since(t) >= every)
-            }
+    async fn claim(&self, org: &str) -> Result<(), Stop> {
+        let Work { settings, id, copy, .. } = &self.work;
+        Ok(copy.claim(&settings.provider, org, id).await?)
+    }
+
+    /// Whether keys are being compared, or may be in this run: the deletes we know of are old.
+    fn compares_soon(&self, now: Time) -> bool {
+        self.states.values().filter(|s| !s.gone).any(|s| {
+            let old = |t: Time| now.duration_since(t) >= self.rules.sweep_every;
+            s.sweep.is_some() || (!s.loading() && s.deletes_covered.is_none_or(old))
         })
     }
 
@@ -174,12 +168,22 @@ impl Run {
                 Some(Some(schema)) => {
                     self.schemas.insert(object.clone(), schema.clone());
                 }
-                Some(None) | None => {
-                    self.gone.insert((object.clone(), None));
-                    if let Some(state) = self.states.get_mut(object) {
+                Some(None) | None => match self.states.get_mut(object) {
+                    Some(state) => {
                         state.gone = true;
+                        self.gone.insert((object.clone(), None));
+                        let object = object.clone();
+                        let fault = Fault::SchemaMoved { object: object.clone(), field: None };
+                        self.failing.insert(object, fault);
                     }
-                }
+                    None => {
+                        let what = format!(
+                            "{object} is not at the source, or our account may not see it; hint: crmsync fields {}",
+                            self.work.name
+                        );
+                        self.failing.insert(object.clone(), Fault::Misconfigured { what });
+                    }
+                },
             }
         }
         Ok(())

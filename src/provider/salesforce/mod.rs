@@ -293,6 +293,14 @@ impl Provider for Salesforce {
         oauth::token_fault(status, error, description)
     }
 
+    /// `id` is the identity address, `https://HOST/id/ORG/USER`.
+    fn org_of(&self, answer: &serde_json::Value) -> Option<String> {
+        let address = Url::parse(answer.get("id")?.as_str()?).ok()?;
+        let mut parts = address.path_segments()?;
+        let org = parts.by_ref().skip_while(|part| *part != "id").nth(1)?;
+        (org.starts_with("00D") && matches!(org.len(), 15 | 18)).then(|| org.to_owned())
+    }
+
     fn session(&self, answer: &serde_json::Value) -> Result<Session, Fault> {
         let word = |name: &str| {
             answer

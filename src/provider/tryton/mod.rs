@@ -154,7 +154,9 @@ impl Tryton {
         let params = json!([username, {"password": password.expose_secret()}]);
         let credentials = || Fault::NeedsAuthorization {
             reason: Reason::CredentialsChanged,
-            text: format!("the server refused the password of {username}"),
+            text: format!(
+                "the server refused the log-in of {username}; it says so of a changed password, a deactivated user and an unknown one alike"
+            ),
         };
         let result =
             self.ask("common.db.login", params, None).await.map_err(|failure| match failure {

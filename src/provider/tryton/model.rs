@@ -150,7 +150,8 @@ pub(super) async fn describe(
                     Fault::contract(format!("reading the fields of {object}: {why}"))
                 })?)
             }
-            Err(Failure::Fault(Fault::Denied { .. })) => None,
+            // It is there: left out, so that what was known of it stays and its reading says why.
+            Err(Failure::Fault(Fault::Denied { .. })) => continue,
             Err(other) => return Err(other),
         };
         found.insert(object.clone(), schema);

@@ -237,8 +237,13 @@ impl Daemon {
 
     /// Asks for a run now and waits for its end; the run's line.
     pub fn sync(&self, name: &str) -> Value {
+        self.sync_with(name, &json!({}))
+    }
+
+    /// The same with wishes: `{"full": true}` reads everything again and compares keys.
+    pub fn sync_with(&self, name: &str, wishes: &Value) -> Value {
         let before = self.last_run(name);
-        self.api("POST", &format!("/v1/connections/{name}/sync"), Some(&json!({}))).ok();
+        self.api("POST", &format!("/v1/connections/{name}/sync"), Some(wishes)).ok();
         eventually_or(Duration::from_secs(120), &format!("the run of {name} ends"), || {
             let detail = self.detail(name);
             let run = detail["runs"][0].clone();

@@ -11,9 +11,11 @@
 
 pub mod browser;
 pub mod certs;
+pub mod chance;
 pub mod daemon;
 pub mod disk;
 pub mod front;
+pub mod gate;
 pub mod http;
 pub mod mail;
 pub mod oidc;

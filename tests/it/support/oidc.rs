@@ -48,10 +48,16 @@ impl Oidc {
     /// Starts one; access tokens live a minute.
     pub fn start(more_redirects: &[&str]) -> Self {
         let port = ports::free_port();
+        Self::start_as(port, &url(port), more_redirects)
+    }
+
+    /// The same on a port, under the address of a proxy in front of it: a client compares who
+    /// answers with whom it asked.
+    pub fn start_as(port: u16, issuer: &str, more_redirects: &[&str]) -> Self {
         let mut redirects = vec![REDIRECT];
         redirects.extend_from_slice(more_redirects);
         let options = json!({
-            "port": port, "issuer": url(port), "redirects": redirects,
+            "port": port, "issuer": issuer, "redirects": redirects,
             "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
             "routes": {
                 "authorization": "/services/oauth2/authorize",
@@ -69,7 +75,7 @@ impl Oidc {
         Self { _proc: proc, _scratch: scratch, port }
     }
 
-    /// `http://127.0.0.1:PORT`, also the login address to configure.
+    /// `http://127.0.0.1:PORT`, past any proxy; the login address to configure where there is none.
     pub fn url(&self) -> String {
         url(self.port)
     }

@@ -76,7 +76,8 @@ impl Kind {
             Self::Text => Cell::Text(plain(value)),
             Self::Bool => match value {
                 Value::Bool(yes) => Cell::Int(i64::from(*yes)),
-                other => Cell::Int(i64::from(plain(other) == "true")),
+                // Tryton on SQLite writes 1 and 0
+                other => Cell::Int(i64::from(["true", "1"].contains(&plain(other).as_str()))),
             },
             Self::Int => whole(&plain(value)).map_or_else(|| number(&plain(value)), Cell::Int),
             Self::Decimal => number(&plain(value)),
