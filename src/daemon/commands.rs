@@ -116,10 +116,10 @@ impl Desk {
     }
 
     async fn lines(&self, all: bool) -> Result<Vec<ConnectionStatus>, Refusal> {
-        let mut lines = Vec::new();
-        for (_, handle) in self.supervisor.handles() {
-            lines.extend(handle.status().await);
-        }
+        let handles = self.supervisor.handles();
+        let asked = handles.iter().map(|(_, handle)| handle.status());
+        let mut lines: Vec<_> =
+            futures_util::future::join_all(asked).await.into_iter().flatten().collect();
         if all {
             lines.extend(self.retired().map_err(|e| store("reading status", &e))?);
         }
@@ -268,6 +268,18 @@ impl Desk {
             let text = format!("{what}: {} is there already", path(&to).display());
             return Err(Refusal::new(RefusalCode::Conflict, text));
         }
+        // All that can be refused is refused before the connection is stopped.
+        let rows = shared.store.connections().map_err(|e| store(&what, &e))?;
+        if !rows.iter().any(|c| c.name == old) {
+            let text = format!("{what}: there is no such connection");
+            return Err(Refusal::new(RefusalCode::NotFound, text).hint("crmsync connections"));
+        }
+        if rows.iter().any(|c| c.name == new) {
+            let text = format!("{what}: a retired connection has the name `{new}`");
+            return Err(
+                Refusal::new(RefusalCode::Conflict, text).hint(format!("crmsync forget {new}"))
+            );
+        }
         // Stopped under the old name; the next reload starts it under the new one.
         if let Some(handle) = self.supervisor.forget_handle(&from) {
             let (done, stopped) = tokio::sync::oneshot::channel();
@@ -277,6 +289,8 @@ impl Desk {
             shared.meters.all().iter().for_each(|gate| gate.leave(&handle.id));
         }
         shared.store.rename(old, new).map_err(|e| {
+            // It goes on under its old name, with the next reload.
+            self.supervisor.not_running(&from);
             if matches!(e, StoreError::UnknownConnection(_)) {
                 return Refusal::new(RefusalCode::NotFound, e.to_string())
                     .hint("crmsync connections");
@@ -285,9 +299,19 @@ impl Desk {
         })?;
         // The name is the link between store and file: whoever dies here finds the file under its
         // old name at the next start, see `Supervisor::apply`.
+        // A reader that holds the file may have kept it in WAL mode: its parts go together.
+        for part in ["-wal", "-shm"] {
+            let part = |n: &ConnectionName| PathBuf::from(format!("{}{part}", path(n).display()));
+            if let Err(error) = std::fs::rename(part(&from), part(&to))
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(connection = %from, %error, "moving a part of the replica");
+            }
+        }
         if path(&from).exists()
             && let Err(e) = std::fs::rename(path(&from), path(&to))
         {
+            self.supervisor.not_running(&from);
             let text = format!("{what}: the replica could not be moved: {e}");
             return Err(Refusal::new(RefusalCode::Failed, text).hint(format!(
                 "move {} to {} by hand",
@@ -468,9 +492,10 @@ impl Commands for Desk {
             let (_, handle) = self.handle(&name)?;
             self.audit(&by, Some(&name), "test");
             let subject = handle.ask(Message::Subject).await?;
+            let generation = subject.generation;
             let (reply, learned) = testing::test(subject).await;
             if let Some(result) = learned.proved {
-                handle.send(Message::Probed(result));
+                handle.send(Message::Probed(generation, result));
             }
             if learned.sight_changed {
                 handle.send(Message::SightChanged);

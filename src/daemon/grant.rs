@@ -20,6 +20,7 @@ use crmsync_core::reauth::{self, Verdict};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -54,9 +55,14 @@ pub struct GrantFacts {
     pub by: String,
     /// When identity and sight were last looked at.
     pub checked: Option<Time>,
+    /// With which keys of the settings: other ones may lead to another system.
+    pub checked_with: Keys,
     /// When it was last used to make a session.
     pub used: Option<Time>,
 }
+
+/// Keys of a connection's provider, as configured: address, database, app. No secrets.
+pub type Keys = BTreeMap<String, String>;
 
 /// Why there is no session.
 #[derive(Debug)]
@@ -130,6 +136,27 @@ impl Slot {
 
     fn usable(&self, stamp: u64) -> Option<&Session> {
         self.session.as_ref().filter(|_| self.stamp == stamp)
+    }
+}
+
+/// The holder at rest: no refresh is under way, and none begins before this is dropped.
+pub struct Resting {
+    slot: OwnedMutexGuard<Slot>,
+    stamp: u64,
+}
+
+impl Resting {
+    /// Takes over a session that was just proved together with its grant.
+    pub fn take(&mut self, session: Session) {
+        let stamp = self.stamp;
+        self.slot.put(session, stamp);
+        self.slot.unsaved = None;
+    }
+
+    /// Forgets the session: the next call makes a new one.
+    pub fn forget(&mut self) {
+        self.slot.session = None;
+        self.slot.unsaved = None;
     }
 }
 
@@ -272,11 +299,16 @@ impl Holder {
         self.slot.lock().await.session = None;
     }
 
-    /// Takes over a session that was just proved together with its grant.
-    pub async fn take_session(&self, session: Session) {
-        let mut slot = self.slot.lock().await;
-        slot.put(session, self.stamp());
-        slot.unsaved = None;
+    /// Waits for the refresh under way, if one is, and keeps others from beginning: whoever
+    /// replaces or removes a credential does it meanwhile.
+    pub async fn rest(&self) -> Resting {
+        let slot = Arc::clone(&self.slot).lock_owned().await;
+        Resting { slot, stamp: self.stamp() }
+    }
+
+    /// The keys in force.
+    pub fn keys(&self) -> Keys {
+        self.settings().keys.clone()
     }
 
     /// The connection is put away: waits for a refresh on its way, lets none begin after it.
@@ -436,31 +468,50 @@ impl Holder {
         let write = vault
             .put(&self.id, REFRESH_TOKEN, token)
             .map_err(|e| Fault::Misconfigured { what: e.to_string() })?;
-        let (mut facts, version) = self.facts()?;
-        facts.rotates = Some(true);
-        facts.used = Some(self.env.now());
-        let change = Change {
-            docs: vec![self.facts_doc(&facts, version)],
-            secrets: vec![write],
-            refresh: vec![(self.id.clone(), None)],
-            ..Change::default()
-        };
-        tokio::task::block_in_place(|| self.store.apply(change))?;
+        let now = self.env.now();
+        self.change_facts(|facts, change| {
+            facts.rotates = Some(true);
+            facts.used = Some(now);
+            change.secrets.push(write.clone());
+            change.refresh.push((self.id.clone(), None));
+            Ok(())
+        })?;
         Ok(())
     }
 
+    /// Changes the facts and whatever belongs to it, together. A document that somebody else
+    /// wrote meanwhile (the connection, a run) is read again.
+    fn change_facts(
+        &self,
+        edit: impl Fn(&mut GrantFacts, &mut Change) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut tries = 0;
+        loop {
+            let (mut facts, version) = self.facts()?;
+            let mut change = Change::default();
+            edit(&mut facts, &mut change)?;
+            change.docs.push(self.facts_doc(&facts, version));
+            match tokio::task::block_in_place(|| self.store.apply(change)) {
+                Err(StoreError::Stale { .. }) if tries < 5 => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
     fn save_used(&self, first: bool) -> Result<(), StoreError> {
-        let mut change = Change { refresh: vec![(self.id.clone(), None)], ..Change::default() };
-        let (mut facts, version) = self.facts()?;
+        let (facts, _) = self.facts()?;
         let now = self.env.now();
         // The time of use is only wanted by the day: no need to write it at each refresh.
         let old = facts.used.is_none_or(|t| now.duration_since(t) > SignedDuration::from_hours(1));
-        if first || old {
+        if !(first || old) {
+            return self.mark(None);
+        }
+        self.change_facts(|facts, change| {
             facts.rotates = Some(false);
             facts.used = Some(now);
-            change.docs.push(self.facts_doc(&facts, version));
-        }
-        tokio::task::block_in_place(|| self.store.apply(change))
+            change.refresh.push((self.id.clone(), None));
+            Ok(())
+        })
     }
 
     /// Looks who answers, once a day, or at once where it was never looked or `now_again` asks. A
@@ -471,44 +522,60 @@ impl Holder {
         now_again: bool,
     ) -> Result<Checked, SessionOrHeld> {
         let (facts, _) = self.facts()?;
-        let now = self.env.now();
-        let fresh =
-            !now_again && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
+        let (now, keys) = (self.env.now(), self.keys());
+        // Other keys may lead to another system: its rows must not come into this copy.
+        let fresh = !now_again
+            && facts.checked_with == keys
+            && facts.checked.is_some_and(|at| now.duration_since(at) < CHECK_AGAIN);
         if fresh && facts.identity.is_some() {
             return Ok(Checked { identity: facts.identity, ..Checked::default() });
         }
+        let (found, server_time) = self.pinned(toll).await?;
+        let sight_changed = facts.identity.as_ref().is_some_and(|p| p.sight != found.sight);
+        self.change_facts(|facts, change| {
+            facts.checked = Some(now);
+            facts.checked_with.clone_from(&keys);
+            facts.identity = Some(found.clone());
+            if sight_changed {
+                let (version, mut wishes) = match self.store.doc("wishes", &self.id)? {
+                    Some((v, text)) => (v, serde_json::from_str(&text).unwrap_or_default()),
+                    None => (0, Wishes::default()),
+                };
+                wishes.sight = true;
+                let json = serde_json::to_string(&wishes).unwrap_or_default();
+                change.docs.push(Doc { kind: "wishes", key: self.id.clone(), version, json });
+            }
+            Ok(())
+        })?;
+        Ok(Checked { identity: Some(found), server_time })
+    }
+
+    /// A session is made and answers as the org and account that are pinned: a probe.
+    pub async fn prove(self: &Arc<Self>, toll: &dyn Toll) -> Result<(), SessionOrHeld> {
+        self.pinned(toll).await.map(drop)
+    }
+
+    async fn pinned(
+        self: &Arc<Self>,
+        toll: &dyn Toll,
+    ) -> Result<(Identity, Option<Time>), SessionOrHeld> {
         let (found, server_time) = self.identify_afresh(toll).await?;
-        let pinned_org = self.settings().org_id.clone();
-        let verdict = reauth::judge(facts.identity.as_ref(), pinned_org.as_deref(), &found, false);
+        let (pinned, org) = (self.identity()?, self.settings().org_id.clone());
+        let verdict = reauth::judge(pinned.as_ref(), org.as_deref(), &found, false);
         if let Some(reason) = verdict.reason() {
             let text = format!("{} of {} answers", found.username, found.org_id);
             return Err(Fault::NeedsAuthorization { reason, text }.into());
         }
-        let sight_changed = facts.identity.as_ref().is_some_and(|p| p.sight != found.sight);
-        let (mut facts, version) = self.facts()?;
-        facts.checked = Some(now);
-        facts.identity = Some(found.clone());
-        let mut docs = vec![self.facts_doc(&facts, version)];
-        if sight_changed {
-            let (version, mut wishes) = match self.store.doc("wishes", &self.id)? {
-                Some((v, text)) => (v, serde_json::from_str(&text).unwrap_or_default()),
-                None => (0, Wishes::default()),
-            };
-            wishes.sight = true;
-            let json = serde_json::to_string(&wishes).unwrap_or_default();
-            docs.push(Doc { kind: "wishes", key: self.id.clone(), version, json });
-        }
-        self.store.apply(Change { docs, ..Change::default() })?;
         debug_assert!(verdict == Verdict::Same || verdict == Verdict::FirstTime);
-        Ok(Checked { identity: Some(found), server_time })
+        Ok((found, server_time))
     }
 
     /// The next run looks again who answers, and what he may see.
     pub fn forget_check(&self) -> Result<(), StoreError> {
-        let (mut facts, version) = self.facts()?;
-        facts.checked = None;
-        let docs = vec![self.facts_doc(&facts, version)];
-        self.store.apply(Change { docs, ..Change::default() })
+        self.change_facts(|facts, _| {
+            facts.checked = None;
+            Ok(())
+        })
     }
 
     /// Asks who answers, with a session made for it where one outlives its credential. The old one

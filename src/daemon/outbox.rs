@@ -10,6 +10,7 @@ use crmsync_core::config::settings::{SecretRef, Smtp};
 use crmsync_core::domain::Time;
 use jiff::SignedDuration;
 use secrecy::SecretString;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -19,13 +20,16 @@ pub const SMTP_PASSWORD: &str = "smtp_password";
 /// Whose secret that is.
 pub const DAEMON: &str = "daemon";
 
+/// When the outbox is looked at again after it could not be written.
+const NOT_NOTED: Duration = Duration::from_secs(30);
 /// How long a stop waits for the answer of a mail server.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs until `stop`.
 pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut taken = BTreeSet::new();
     loop {
-        let wait = send_due(&shared, &stop).await;
+        let wait = send_due(&shared, &stop, &mut taken).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = shared.outbox.notified() => {}
@@ -34,7 +38,13 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-async fn send_due(shared: &Shared, stop: &CancellationToken) -> Duration {
+/// `taken`: mails that the server took although that could not be noted (a full disk). They are
+/// not sent again while we live.
+async fn send_due(
+    shared: &Shared,
+    stop: &CancellationToken,
+    taken: &mut BTreeSet<i64>,
+) -> Duration {
     let notify = shared.notify();
     let least = Duration::from_secs(1);
     let most = Duration::from_secs(3600);
@@ -47,14 +57,23 @@ async fn send_due(shared: &Shared, stop: &CancellationToken) -> Duration {
             return Duration::from_secs(30);
         }
     };
+    let mut noted = true;
     for queued in due {
         if stop.is_cancelled() {
             return least;
         }
+        if taken.contains(&queued.id) {
+            let done = store(shared.store.mail_sent(queued.id, shared.env.now()));
+            noted &= done;
+            if done {
+                taken.remove(&queued.id);
+            }
+            continue;
+        }
         let password = match password(shared, smtp) {
             Ok(password) => password,
             Err(why) => {
-                retry(shared, queued.id, queued.attempts, &why, now);
+                noted &= retry(shared, queued.id, queued.attempts, &why, now);
                 continue;
             }
         };
@@ -68,13 +87,20 @@ async fn send_due(shared: &Shared, stop: &CancellationToken) -> Duration {
         match sent {
             Ok(()) => {
                 tracing::info!(to = %to, message_id = %id, subject = %queued.mail.subject, "mail sent");
-                store(shared.store.mail_sent(queued.id, shared.env.now()));
+                if !store(shared.store.mail_sent(queued.id, shared.env.now())) {
+                    noted = false;
+                    taken.insert(queued.id);
+                }
             }
             Err(error) if error.retry() => {
-                retry(shared, queued.id, queued.attempts, &error.to_string(), now);
+                noted &= retry(shared, queued.id, queued.attempts, &error.to_string(), now);
             }
-            Err(error) => give_up(shared, queued.id, &to, &error),
+            Err(error) => noted &= give_up(shared, queued.id, &to, &error),
         }
+    }
+    if !noted {
+        // What was to be put off is still due: the mail server is not asked every second.
+        return NOT_NOTED;
     }
     let next = shared.store.mail_next_due().ok().flatten();
     next.map_or(most, |at| until(at, shared.env.now()).clamp(least, most))
@@ -90,24 +116,26 @@ fn until(at: Time, now: Time) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
-fn retry(shared: &Shared, id: i64, attempts: u32, why: &str, now: Time) {
+fn retry(shared: &Shared, id: i64, attempts: u32, why: &str, now: Time) -> bool {
     tracing::warn!(error = %why, "a mail could not be sent; it is tried again");
     // 10 s, doubling to 30 min.
     let seconds = 10i64.saturating_mul(1 << attempts.min(8)).min(1800);
     let at = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
-    store(shared.store.mail_retry(id, why, at));
+    store(shared.store.mail_retry(id, why, at))
 }
 
-fn give_up(shared: &Shared, id: i64, to: &str, error: &SendError) {
+fn give_up(shared: &Shared, id: i64, to: &str, error: &SendError) -> bool {
     tracing::error!(to = %to, %error, "the mail server refuses this receiver; nobody was told");
-    store(shared.store.mail_failed(id, &error.to_string(), shared.env.now()));
+    store(shared.store.mail_failed(id, &error.to_string(), shared.env.now()))
 }
 
-fn store(done: Result<(), crate::store::StoreError>) {
-    if let Err(error) = done {
-        // The mail stays queued: it is sent once more, with the same Message-ID.
+/// Whether it was noted. If not the mail stays queued: after a crash it is sent once more, with
+/// the same Message-ID.
+fn store(done: Result<(), crate::store::StoreError>) -> bool {
+    if let Err(error) = &done {
         tracing::error!(%error, "the outbox could not be written");
     }
+    done.is_ok()
 }
 
 /// The mail server's password: from a file, a credential, or the vault.

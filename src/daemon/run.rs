@@ -162,7 +162,7 @@ impl Signals {
 /// The daemon's life: bell, holds, signals; the watchdog hears only while these are served.
 async fn live(
     supervisor: &Supervisor,
-    desk: &Desk,
+    desk: &Arc<Desk>,
     bell: &Bell,
     mut held: mpsc::UnboundedReceiver<Held>,
     mut signals: Signals,
@@ -174,7 +174,11 @@ async fn live(
         tokio::select! {
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
-            _ = signals.hangup.recv() => desk.hangup().await,
+            _ = signals.hangup.recv() => {
+                // Beside the loop: a reload waits for runs that end, and the watchdog for nobody.
+                let desk = Arc::clone(desk);
+                tokio::spawn(async move { desk.hangup().await });
+            }
             Some(change) = held.recv() => supervisor.held(&change),
             () = bell.rung() => {
                 match tokio::task::block_in_place(|| supervisor.ring_due()) {

@@ -161,6 +161,15 @@ impl Supervisor {
                 tracing::info!(connection = %name, "{name} left the configuration; its grant stays sealed and unused");
             }
         }
+        if old.is_none() {
+            // Taken out while the daemon was down.
+            for row in self.shared.store.connections()? {
+                let named = new.settings.connections.keys().any(|n| n.as_str() == row.name);
+                if !named && row.retired.is_none() {
+                    self.shared.store.retire(&row.id, now)?;
+                }
+            }
+        }
         let created: BTreeMap<String, Time> =
             self.shared.store.connections()?.into_iter().map(|c| (c.id, c.created)).collect();
         for (name, parts) in made {
@@ -246,13 +255,18 @@ impl Supervisor {
         self.lock().connections.remove(name)
     }
 
+    /// A connection was stopped and is not started again here: the next reload takes it for new.
+    pub fn not_running(&self, name: &ConnectionName) {
+        if let Some(checked) = &mut self.lock().checked {
+            checked.settings.connections.remove(name);
+            checked.fingerprints.remove(name);
+        }
+    }
+
     /// A connection has another name in the store now. It rests until the configuration names it
     /// so; until then it counts as retired.
     pub fn renamed(&self, from: &ConnectionName, to: &ConnectionName) -> Result<(), StoreError> {
-        if let Some(checked) = &mut self.lock().checked {
-            checked.settings.connections.remove(from);
-            checked.fingerprints.remove(from);
-        }
+        self.not_running(from);
         let now = self.shared.env.now();
         let all = self.shared.store.connections()?;
         match all.into_iter().find(|c| c.name == to.as_str()) {

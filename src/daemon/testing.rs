@@ -23,8 +23,12 @@ pub struct Subject {
     pub settings: Arc<Settings>,
     /// Where calls are paid.
     pub gate: Arc<Gate>,
+    /// Generation of its grant.
+    pub generation: u64,
     /// The credential is known dead and must not be tried again (it rotates).
     pub spent: Option<String>,
+    /// Why no call but a test may be made.
+    pub latched: Option<String>,
 }
 
 fn check(id: &str, label: &str, outcome: CheckOutcome) -> Check {
@@ -158,11 +162,12 @@ fn identity_check(verdict: &Verdict, found: &Identity) -> Check {
 /// name or label the search finds.
 pub async fn fields(subject: Subject, search: Option<&str>) -> Result<Vec<SourceObject>, Refusal> {
     let what = format!("reading the fields of {}", subject.name);
-    if let Some(why) = &subject.spent {
+    if let Some(why) = &subject.latched {
         return Err(Refusal::new(RefusalCode::NeedsAuthorization, format!("{what}: {why}"))
             .hint(format!("crmsync reauthorize {}", subject.name)));
     }
-    let toll = Purpose::exempt(Arc::clone(&subject.gate), Exempt::Test);
+    // Whoever may only look must not spend calls above the line.
+    let toll = Purpose::scheduled(Arc::clone(&subject.gate));
     let holder = &subject.holder;
     let refuse = |fault: Fault| {
         let code = if matches!(fault, Fault::NeedsAuthorization { .. }) {
@@ -178,7 +183,14 @@ pub async fn fields(subject: Subject, search: Option<&str>) -> Result<Vec<Source
         session = holder.renew(&session, why).await.map_err(|e| refuse(session_fault(e)))?;
         answer = objects(holder, &session, &toll).await;
     }
-    let objects = answer.map_err(|f| refuse(failure_fault(f)))?;
+    let failed = |failure: Failure| match failure {
+        Failure::Held => {
+            Refusal::new(RefusalCode::QuotaHeld, format!("{what}: the quota line is reached"))
+                .hint(format!("crmsync quota {}", subject.name))
+        }
+        other @ (Failure::Fault(_) | Failure::SessionDead(_)) => refuse(failure_fault(other)),
+    };
+    let objects = answer.map_err(failed)?;
     let word = search.map(str::to_lowercase);
     let hit = |text: &str| word.as_ref().is_some_and(|w| text.to_lowercase().contains(w));
     let selected = |name: &str| subject.settings.objects.contains_key(name);
@@ -189,8 +201,7 @@ pub async fn fields(subject: Subject, search: Option<&str>) -> Result<Vec<Source
         .take(25)
         .collect();
     let ctx = Ctx { session: &session, toll: &toll };
-    let described =
-        holder.provider().describe(ctx, &wanted).await.map_err(|f| refuse(failure_fault(f)))?.value;
+    let described = holder.provider().describe(ctx, &wanted).await.map_err(failed)?.value;
     Ok(objects
         .into_iter()
         .filter(|(name, label)| {

@@ -52,6 +52,8 @@ impl Stepper<'_> {
     /// problems end by a run that works, or they would flap.
     pub(super) fn proved(&mut self) {
         match self.c.grant {
+            // An admin's own deed ends by an admin's deed.
+            Grant::Dead { reason: Reason::DisconnectedByAdmin, .. } => return,
             Grant::Dead { .. } => {
                 self.fx.push(Effect::Clear(Concern::NeedsAuthorization));
                 self.fx.push(Effect::CloseRequest(Closed::WorksAgain));

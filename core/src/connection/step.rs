@@ -316,7 +316,19 @@ impl Stepper<'_> {
             RunResult::Failed(fault) => self.fault(fault),
         }
         match again {
-            Again::No => {}
+            Again::No => {
+                // What stopped it may be over already (resumed, authorized): nothing is waited
+                // for that stands in nobody's way. At the line the meter says when.
+                if let RunResult::Stopped(
+                    StopWhy::Pause
+                    | StopWhy::Configuration
+                    | StopWhy::Authorization
+                    | StopWhy::Host,
+                ) = result
+                {
+                    self.ring();
+                }
+            }
             Again::Yes => self.ring(),
             Again::DespiteQuota => {
                 self.end_pause();

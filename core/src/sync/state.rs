@@ -205,10 +205,13 @@ impl ObjectState {
     }
 
     /// Begins a sweep. One that hides is never weakened to one that deletes, and a new reason
-    /// starts over; nothing is compared while a first load is under way. The caller forgets the
+    /// starts over; nothing is compared while a first load is under way, but after a change of
+    /// sight in its midst what was passed by then is compared once it is in. The caller forgets the
     /// notes of an earlier sweep ([`Consequence::BeginSweep`]).
     pub fn begin_sweep(&mut self, reason: SweepReason, now: Time) {
-        if matches!(self.phase, Phase::Load { .. }) {
+        if let Phase::Load { after, .. } = &self.phase
+            && (after.is_none() || reason != SweepReason::Sight)
+        {
             return;
         }
         let sight = matches!(self.sweep, Some(Sweep { reason: SweepReason::Sight, .. }));

@@ -9,6 +9,7 @@ use crmsync_core::notice::Notices;
 use crmsync_core::reauth::{self, How, Request};
 use jiff::SignedDuration;
 use serde::Serialize;
+use std::sync::PoisonError;
 
 /// What is told beside the events: concerns that only the shell sees.
 #[derive(Default)]
@@ -264,6 +265,7 @@ impl Actor {
                 tracing::info!(connection, provider, status = %word, reason = %reason, "{connection}: {word}: {reason}");
             }
         }
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
         self.last_status = Some(status.clone());
         self.shared.tell(Told::Status(Box::new(status)));
     }

@@ -12,13 +12,13 @@ use crate::control::protocol::{
     RefusalCode, RequestLine,
 };
 use crate::daemon::grant::{
-    CANDIDATE, FORMER, Holder, PASSWORD, REFRESH_TOKEN, SessionError, VERIFIER,
+    CANDIDATE, FORMER, Holder, Keys, PASSWORD, REFRESH_TOKEN, SessionError, VERIFIER,
 };
 use crate::daemon::work::Wishes;
 use crate::provider::{Ctx, Failure, Session, Toll};
 use crate::store::vault::Vault;
 use crate::store::{Change, StoreError};
-use crmsync_core::connection::{Event, Grant};
+use crmsync_core::connection::{Event, Grant, StopWhy};
 use crmsync_core::domain::{CheckOutcome, CredentialKind, Fault, Identity, Reason};
 use crmsync_core::quota::Exempt;
 use crmsync_core::reauth::{self, Attempt, Door, Request, State, Verdict};
@@ -36,6 +36,8 @@ pub struct Proved {
 
 struct Proof {
     session: Session,
+    /// Keys of the settings it was made with; a reload may have changed them since.
+    keys: Keys,
     identity: Identity,
     /// To be sealed; none for what needs no credential of its own.
     credential: Option<(&'static str, SecretString)>,
@@ -174,6 +176,7 @@ impl Actor {
         tokio::spawn(async move {
             let result = async {
                 let toll = toll.map_err(|e| Fault::passing(e.to_string()))?;
+                let keys = holder.keys();
                 let app = holder.app()?;
                 let (http, provider) = (holder.http(), holder.provider());
                 let granted = auth::exchange(&http, provider.as_ref(), &app, &attempt, &code)
@@ -185,7 +188,7 @@ impl Actor {
                     });
                 };
                 let credential = Some((REFRESH_TOKEN, token));
-                prove(&holder, toll.as_ref(), granted.session, credential, &objects).await
+                prove(&holder, keys, toll.as_ref(), granted.session, credential, &objects).await
             }
             .await;
             let answer = Reply::Grant(answer);
@@ -277,9 +280,10 @@ impl Actor {
         tokio::spawn(async move {
             let result = async {
                 let toll = toll.map_err(|e| Fault::passing(e.to_string()))?;
+                let keys = holder.keys();
                 let session = holder.provider().log_in(&user, &password).await?;
                 let credential = Some((PASSWORD, password));
-                prove(&holder, toll.as_ref(), session, credential, &objects).await
+                prove(&holder, keys, toll.as_ref(), session, credential, &objects).await
             }
             .await;
             let answer = Reply::Grant(answer);
@@ -304,12 +308,13 @@ impl Actor {
         tokio::spawn(async move {
             let result = async {
                 let toll = toll.map_err(|e| Fault::passing(e.to_string()))?;
+                let keys = holder.keys();
                 holder.drop_session().await;
                 let session = holder.session().await.map_err(|e| match e {
                     SessionError::Fault(fault) => fault,
                     SessionError::Store(e) => Fault::passing(e.to_string()),
                 })?;
-                prove(&holder, toll.as_ref(), session, None, &objects).await
+                prove(&holder, keys, toll.as_ref(), session, None, &objects).await
             }
             .await;
             let answer = Reply::Reauthorize(answer);
@@ -437,25 +442,52 @@ impl Actor {
     ) -> Result<GrantReply, Refusal> {
         let what = format!("reauthorizing {}", self.name);
         let vault = self.vault()?;
-        let change = self
-            .grant_change(&vault, by, &proof, pinned)
-            .map_err(|e| refused(&what, &e))?
-            .map_err(|e| failed(&what, e))?;
+        // A refresh of the old grant under way would store its own token over the new one.
+        let holder = Arc::clone(&self.holder);
+        let mut rest = holder.rest().await;
         self.join(&proof.identity).map_err(|e| refused(&what, &e))?;
         self.modified = self.shared.env.now();
         self.modified_by.clone_from(&by.user);
-        self.holder.take_session(proof.session).await;
-        self.cause = "reauthorization";
-        let event = Event::Granted { by: by.user.clone() };
-        if let Err(error) = self.apply_for(by, &[event], Extra { change, ..Extra::default() }) {
-            self.holder.drop_session().await;
-            self.not_stored(&error);
-            return Err(refused(&what, &error));
-        }
+        self.become_granted(&what, &vault, by, &proof, pinned)?;
+        rest.take(proof.session);
         Ok(GrantReply::Authorized {
             account: proof.identity.username,
             org: proof.identity.org_name.unwrap_or(proof.identity.org_id),
         })
+    }
+
+    /// Stores the new grant and its event. A run may take over wishes at the same moment: then it
+    /// is tried again, for the grant is not to be had twice.
+    fn become_granted(
+        &mut self,
+        what: &str,
+        vault: &Vault,
+        by: &Caller,
+        proof: &Proof,
+        pinned: Option<&Identity>,
+    ) -> Result<(), Refusal> {
+        if pinned.is_some_and(|p| p.user_id != proof.identity.user_id) {
+            // A comparison of keys that began with the eyes of one account is not ended with
+            // those of another: rows that this one cannot see would count as deleted.
+            self.cancel_run(StopWhy::Configuration);
+        }
+        let mut tries = 0;
+        loop {
+            let change = self
+                .grant_change(vault, by, proof, pinned)
+                .map_err(|e| refused(what, &e))?
+                .map_err(|e| failed(what, e))?;
+            self.cause = "reauthorization";
+            let event = Event::Granted { by: by.user.clone() };
+            match self.apply_for(by, &[event], Extra { change, ..Extra::default() }) {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Stale { .. }) if tries < 5 => tries += 1,
+                Err(error) => {
+                    self.not_stored(&error);
+                    return Err(refused(what, &error));
+                }
+            }
+        }
     }
 
     fn grant_change(
@@ -474,6 +506,7 @@ impl Actor {
         facts.rotates = None;
         facts.granted = Some(now);
         facts.checked = Some(now);
+        facts.checked_with.clone_from(&proof.keys);
         facts.by.clone_from(&by.user);
         let (wishes_version, mut wishes) =
             super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
@@ -528,8 +561,10 @@ impl Actor {
             None => None,
         };
         let pinned = self.holder.identity().map_err(|e| refused(&what, &e))?;
-        let change = {
-            let proof = Proof {
+        let proof = {
+            Proof {
+                // Empty: who answers is looked at again before the first run reads anything.
+                keys: Keys::new(),
                 session: Session {
                     token: SecretString::from(""),
                     base: url::Url::parse(&identity.address).map_err(|e| failed(&what, e))?,
@@ -538,17 +573,13 @@ impl Actor {
                 identity: identity.clone(),
                 credential,
                 missing: Vec::new(),
-            };
-            self.grant_change(&vault, by, &proof, pinned.as_ref())
-                .map_err(|e| refused(&what, &e))?
-                .map_err(|e| failed(&what, e))?
+            }
         };
+        let holder = Arc::clone(&self.holder);
+        let mut rest = holder.rest().await;
         self.join(&identity).map_err(|e| refused(&what, &e))?;
-        self.holder.drop_session().await;
-        self.cause = "reauthorization";
-        let event = Event::Granted { by: by.user.clone() };
-        self.apply_for(by, &[event], Extra { change, ..Extra::default() })
-            .map_err(|e| refused(&what, &e))?;
+        self.become_granted(&what, &vault, by, &proof, pinned.as_ref())?;
+        rest.forget();
         Ok(GrantReply::Authorized {
             account: identity.username,
             org: identity.org_name.unwrap_or(identity.org_id),
@@ -610,7 +641,10 @@ impl Actor {
         let vault = self.vault()?;
         let event = Event::Disconnected { by: by.user.clone() };
         self.apply_for(by, &[event], Extra::default()).map_err(|e| refused(&what, &e))?;
-        self.holder.drop_session().await;
+        // A run on its last call could refresh meanwhile: the token that is revoked is the last.
+        let holder = Arc::clone(&self.holder);
+        let mut rest = holder.rest().await;
+        rest.forget();
         if self.provider.credential() == CredentialKind::Code
             && let Some(token) = vault.get(&self.id, REFRESH_TOKEN).map_err(|e| failed(&what, e))?
         {
@@ -695,6 +729,7 @@ impl Actor {
 /// Who answers with a new session, and whether it may do what is needed.
 async fn prove(
     holder: &Holder,
+    keys: Keys,
     toll: &dyn Toll,
     session: Session,
     credential: Option<(&'static str, SecretString)>,
@@ -719,7 +754,7 @@ async fn prove(
             | CheckOutcome::Unknown { .. } => None,
         })
         .collect();
-    Ok(Proof { session, identity, credential, missing })
+    Ok(Proof { session, keys, identity, credential, missing })
 }
 
 fn hash(state: &SecretString) -> String {

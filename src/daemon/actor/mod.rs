@@ -30,15 +30,22 @@ use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// A wake that finds nothing to do must not become a loop.
 const BETWEEN_WAKES: Duration = Duration::from_millis(200);
+
+/// When a probe is sent anew whose result could not be stored.
+const PROBE_ANEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// A connection that does not tell its status within this time is shown as it was.
+const STATUS_WITHIN: Duration = Duration::from_millis(500);
 
 /// A reply that somebody waits for.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -57,12 +64,12 @@ pub enum Message {
     Retire(oneshot::Sender<()>),
     /// The run is over.
     RunOver(String, Box<Report>),
-    /// A probe of a suspect grant has ended.
-    Probed(Result<(), crmsync_core::domain::Fault>),
+    /// A probe of the grant of this generation has ended.
+    Probed(u64, Result<(), crmsync_core::domain::Fault>),
     /// Somebody saw that what our account may see has changed.
     SightChanged,
-    /// A resume probe has ended.
-    ResumeProbed,
+    /// A resume probe has ended; a refusal of the credential is told.
+    ResumeProbed(Option<crmsync_core::domain::Fault>),
     /// A new grant was got and looked at.
     Proved(Box<grants::Proved>),
     /// Status for people.
@@ -125,7 +132,12 @@ pub struct Handle {
     /// Internal id.
     pub id: String,
     mailbox: mpsc::UnboundedSender<Message>,
+    /// The status as last published, for whoever cannot wait.
+    shown: Shown,
 }
+
+/// The status as last published.
+type Shown = Arc<std::sync::Mutex<Option<ConnectionStatus>>>;
 
 impl Handle {
     /// Sends; a connection that is gone takes nothing.
@@ -142,11 +154,15 @@ impl Handle {
         })
     }
 
-    /// Its line of `status`; none when it is being put away.
+    /// Its line of `status`; none when it is being put away. One that waits for its provider
+    /// (a revocation, a refresh) is shown as it was: nobody's status waits for a network.
     pub async fn status(&self) -> Option<ConnectionStatus> {
         let (answer, reply) = oneshot::channel();
         self.send(Message::Status(answer));
-        reply.await.ok()
+        match tokio::time::timeout(STATUS_WITHIN, reply).await {
+            Ok(reply) => reply.ok(),
+            Err(_) => self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 }
 
@@ -154,6 +170,9 @@ impl Handle {
 struct Running {
     id: String,
     stop: CancellationToken,
+    cut: CancellationToken,
+    /// Of the grant that it began with.
+    generation: u64,
     why: Option<connection::StopWhy>,
     started: Time,
     cause: &'static str,
@@ -184,10 +203,14 @@ pub struct Actor {
     next_run: Option<String>,
     probe_at: Option<Time>,
     probing: bool,
+    /// When this connection last sent (or tried to send) a resume probe.
+    resume_tried: Option<Time>,
     /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
     last_status: Option<ConnectionStatus>,
+    /// For handles: a copy of it.
+    shown: Shown,
     modified: Time,
     modified_by: String,
     /// Who asked for what is being done, for the audit log.
@@ -248,9 +271,11 @@ impl Actor {
             next_run: None,
             probe_at: None,
             probing: false,
+            resume_tried: None,
             store_retry: None,
             next_due: None,
             last_status: None,
+            shown: Arc::default(),
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
             caller: None,
@@ -271,8 +296,9 @@ impl Actor {
         actor.take(&events, Change::default());
         actor.schedule_first();
         actor.look_at_quota();
+        let shown = Arc::clone(&actor.shown);
         tokio::spawn(actor.live());
-        Ok(Handle { id: id.to_owned(), mailbox: own })
+        Ok(Handle { id: id.to_owned(), mailbox: own, shown })
     }
 
     fn rules(&self) -> Rules {
@@ -362,8 +388,12 @@ impl Actor {
             Some(quota::Change::Held { next_probe, .. }) => Some(next_probe),
             Some(quota::Change::Freed) | None => None,
         });
-        let probe_of_hold =
-            held.filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }));
+        // A probe that did not come about (dead grant, paused, nobody answers) must not keep it
+        // awake: the meter goes on saying that one is due.
+        let probe_of_hold = held
+            .filter(|_| matches!(self.state.hold, connection::QuotaHold::Held { .. }))
+            .filter(|_| self.may_probe_hold())
+            .map(|at| self.resume_again().map_or(at, |again| again.max(at)));
         let at = [
             connection::next_wake(&self.state, now, &rules),
             self.notices.next_wake(now, &self.shared.notice_rules()),
@@ -402,10 +432,19 @@ impl Actor {
             Message::Quota(change) => self.quota(change),
             Message::Configure(parts) => self.configure(*parts),
             Message::RunOver(id, report) => self.run_over(&id, *report),
-            Message::Probed(result) => {
+            Message::Probed(generation, result) => {
                 self.probing = false;
                 self.probe_at = None;
-                self.take(&[Event::ProbeResult(result)], Change::default());
+                // Of a grant that was replaced meanwhile it says nothing.
+                if generation == self.state.generation {
+                    self.take(&[Event::ProbeResult(result)], Change::default());
+                }
+                if matches!(self.state.grant, connection::Grant::Suspect { .. })
+                    && self.probe_at.is_none()
+                {
+                    // What it told could not be stored: a suspect grant is never left alone.
+                    self.probe_at = self.shared.env.now().checked_add(PROBE_ANEW).ok();
+                }
             }
             Message::SightChanged => match self.holder.forget_check() {
                 // The run looks for itself, and compares keys before it says `caught up`.
@@ -415,8 +454,12 @@ impl Actor {
                 }
                 Err(error) => self.not_stored(&error),
             },
-            Message::ResumeProbed => {
+            Message::ResumeProbed(refused) => {
                 self.probing = false;
+                if let Some(fault) = refused {
+                    // The latch: whoever refuses the credential is not asked again.
+                    self.take(&[Event::ProbeResult(Err(fault))], Change::default());
+                }
                 self.look_at_quota();
             }
             Message::Proved(proved) => self.proved(*proved).await,

@@ -7,9 +7,10 @@ use crate::control::protocol::{
     SyncRequest,
 };
 use crate::daemon::env::Env;
+use crate::daemon::grant::{SessionError, SessionOrHeld};
 use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
-use crate::provider::{Ctx, Toll};
+use crate::provider::{Ctx, Failure, Toll};
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow, StoreError};
 use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
@@ -38,7 +39,11 @@ impl Actor {
             .and_then(|all| all.into_iter().find(|(id, _)| *id == self.id));
         match stored {
             Some((_, due)) => {
-                let at = schedule::catch_up(due, self.shared.started, seed);
+                // A schedule that became closer (or a clock set back) while the daemon was down
+                // counts from now on.
+                let now = self.shared.env.now();
+                let next = schedule::next_due(&self.settings.schedule, seed, now).unwrap_or(due);
+                let at = schedule::catch_up(due.min(next), self.shared.started, seed);
                 self.next_due = Some(at);
                 if at != due {
                     self.take(
@@ -78,7 +83,7 @@ impl Actor {
 
     pub(super) fn start_run(&mut self, despite_quota: bool) {
         let run_id = self.next_run.take().unwrap_or_else(|| self.new_run_id());
-        let stop = CancellationToken::new();
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let now = self.shared.env.now();
         let phase = if self.summary.is_empty() || self.summary.iter().any(|o| o.state.loading()) {
             Phase::Loading
@@ -117,6 +122,7 @@ impl Actor {
             store: self.shared.store.clone(),
             env: self.shared.env,
             stop: stop.clone(),
+            cut: cut.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
             erase_before: self.erase_before(now),
             progress: Box::new(move |p| {
@@ -134,6 +140,8 @@ impl Actor {
         self.running = Some(Running {
             id: run_id.clone(),
             stop: stop.clone(),
+            cut,
+            generation: self.state.generation,
             why: None,
             started: now,
             cause: self.cause,
@@ -218,8 +226,11 @@ impl Actor {
         }
     }
 
-    /// Waits until the run has stopped.
+    /// Waits until the run has stopped, and no longer than a call on its way may take to give up.
     pub(super) async fn end_run(&mut self) {
+        if let Some(run) = &self.running {
+            run.cut.cancel();
+        }
         while self.running.is_some() {
             match self.mailbox.recv().await {
                 Some(Message::RunOver(id, report)) => self.run_over(&id, *report),
@@ -268,7 +279,8 @@ impl Actor {
         if report.objects.is_some() && summary != self.summary {
             extra.summary = Some(summary);
         }
-        let of_store = matches!(report.end, End::Store(_));
+        let of_store =
+            matches!(&report.end, End::Store(e) if !matches!(e, StoreError::Stale { .. }));
         let (result, outcome, text) = match report.end {
             End::Done => {
                 if self.state.replica.is_some() {
@@ -298,6 +310,13 @@ impl Actor {
                 }
                 let text = format!("the provider says that {which} is used up");
                 (RunResult::Stopped(StopWhy::Quota), "stopped: quota".to_owned(), text)
+            }
+            // Refused was the grant of before: somebody has given another one since.
+            End::Failed(Fault::NeedsAuthorization { text, .. })
+                if run.generation != self.state.generation =>
+            {
+                let why = StopWhy::Authorization;
+                (RunResult::Stopped(why), format!("stopped: {}", word(why)), text)
             }
             End::Failed(fault) => {
                 let text = fault.to_string();
@@ -419,9 +438,7 @@ impl Actor {
             }
             quota::Change::Freed => Event::QuotaFree,
         };
-        if matches!(event, Event::QuotaHeld { .. }) {
-            self.cancel_run(StopWhy::Quota);
-        }
+        // A run that may go above the line is not stopped: the step tells which.
         self.cause = "quota";
         self.take(&[event], Change::default());
     }
@@ -435,10 +452,25 @@ impl Actor {
             (Some(change), connection::QuotaHold::Free) => self.quota(change),
             _ => {}
         }
-        let idle = self.running.is_none() && !self.probing && !self.state.latched();
-        if probe && idle && self.settings.enabled {
+        let now = self.shared.env.now();
+        let idle = self.running.is_none() && !self.probing;
+        let rested = self.resume_again().is_none_or(|again| again <= now);
+        if probe && idle && rested && self.may_probe_hold() {
+            self.resume_tried = Some(now);
             self.resume_probe();
         }
+    }
+
+    /// Whether this connection's credential may be used to look whether the hold is over.
+    pub(super) fn may_probe_hold(&self) -> bool {
+        let paused = !matches!(self.state.pause, connection::Pause::No);
+        self.settings.enabled && !paused && !self.state.latched()
+    }
+
+    /// Not before then is a resume probe tried again. The meter counts calls that left; a provider
+    /// without a usage call, or a token endpoint that refuses, never gets that far.
+    pub(super) fn resume_again(&self) -> Option<Time> {
+        self.resume_tried.and_then(|at| at.checked_add(quota::PROBE_EVERY).ok())
     }
 
     fn resume_probe(&mut self) {
@@ -446,14 +478,24 @@ impl Actor {
         self.probing = true;
         let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
         tokio::spawn(async move {
-            if let Ok(session) = holder.session().await {
-                let ctx = Ctx { session: &session, toll: toll.as_ref() };
-                // Whatever it answers, the meter has heard it.
-                if let Err(failure) = holder.provider().usage(ctx).await {
-                    tracing::debug!(?failure, "the resume probe brought nothing");
+            let refused = |fault: &Fault| matches!(fault, Fault::NeedsAuthorization { .. });
+            let fault = match holder.session().await {
+                Ok(session) => {
+                    let ctx = Ctx { session: &session, toll: toll.as_ref() };
+                    // Whatever it answers, the meter has heard it.
+                    match holder.provider().usage(ctx).await {
+                        Ok(_) | Err(Failure::Held) => None,
+                        Err(Failure::Fault(fault)) => Some(fault),
+                        Err(Failure::SessionDead(text)) => {
+                            // Not repeated: one call at most. The next probe has a new session.
+                            holder.renew(&session, &text).await.err().and_then(session_fault)
+                        }
+                    }
                 }
-            }
-            let _ = own.send(Message::ResumeProbed);
+                Err(e) => session_fault(e),
+            };
+            tracing::debug!(?fault, "the resume probe has ended");
+            let _ = own.send(Message::ResumeProbed(fault.filter(refused)));
         });
     }
 
@@ -462,33 +504,35 @@ impl Actor {
         let Ok(toll) = self.toll(Some(Exempt::Reauthorization)) else { return };
         self.probing = true;
         let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
+        let generation = self.state.generation;
         tokio::spawn(async move {
             if holder.provider().credential() != CredentialKind::Password {
                 holder.drop_session().await;
             }
-            let result = match holder.identify_afresh(toll.as_ref()).await {
-                Ok(_) => Ok(()),
-                Err(e) => Err(e.fault()),
-            };
-            let _ = own.send(Message::Probed(result));
+            let result = holder.prove(toll.as_ref()).await.map_err(SessionOrHeld::fault);
+            let _ = own.send(Message::Probed(generation, result));
         });
     }
 
-    pub(super) fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+    pub(super) fn wish(&self, change: impl Fn(&mut Wishes)) {
         if let Err(error) = self.try_wish(change) {
             tracing::warn!(connection = %self.name, %error, "a wish was not stored");
         }
     }
 
-    pub(super) fn try_wish(
-        &self,
-        change: impl FnOnce(&mut Wishes),
-    ) -> Result<(), crate::store::StoreError> {
-        let (version, mut wishes) =
-            super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
-        change(&mut wishes);
-        let doc = self.doc("wishes", version, &wishes);
-        self.shared.store.apply(Change { docs: vec![doc], ..Change::default() })
+    pub(super) fn try_wish(&self, change: impl Fn(&mut Wishes)) -> Result<(), StoreError> {
+        // A run takes wishes over at any moment: read again, wish again.
+        let mut tries = 0;
+        loop {
+            let (version, mut wishes) =
+                super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
+            change(&mut wishes);
+            let doc = self.doc("wishes", version, &wishes);
+            match self.shared.store.apply(Change { docs: vec![doc], ..Change::default() }) {
+                Err(StoreError::Stale { .. }) if tries < 5 => tries += 1,
+                done => return done,
+            }
+        }
     }
 
     pub(super) fn sync(&mut self, by: &Caller, request: SyncRequest, answer: Answer<RunLine>) {
@@ -611,6 +655,13 @@ impl Actor {
         }
         self.cause = "command";
         self.command(by, "approve", Event::DeletesApproved { by: by.user.clone() }, answer);
+    }
+}
+
+fn session_fault(error: SessionError) -> Option<Fault> {
+    match error {
+        SessionError::Fault(fault) => Some(fault),
+        SessionError::Store(_) => None,
     }
 }
 

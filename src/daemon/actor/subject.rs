@@ -21,11 +21,16 @@ impl Actor {
         };
         // A rotating credential that was itself refused must not be shown again: it could end its
         // family. Where the user, the app or a permission was refused, an admin may have mended it.
+        let latched = self.state.authorization().map(|(reason, text, _)| {
+            if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") }
+        });
         let spent = match &self.state.grant {
-            connection::Grant::Dead { reason, text, .. }
+            // Put away by an admin: a test does not take it into use again.
+            connection::Grant::Dead { reason: Reason::DisconnectedByAdmin, .. } => latched.clone(),
+            connection::Grant::Dead { reason, .. }
                 if self.rules().rotates && of_the_token(reason) =>
             {
-                Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
+                latched.clone()
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
             connection::Grant::Good { .. }
@@ -38,7 +43,9 @@ impl Actor {
             holder: Arc::clone(&self.holder),
             settings: Arc::clone(&self.settings),
             gate,
+            generation: self.state.generation,
             spent,
+            latched,
         })
     }
 }

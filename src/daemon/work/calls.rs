@@ -1,7 +1,7 @@
 //! Calls: planned tasks are packed, sent, and what comes back is committed.
 
-use super::prelude::json;
-use super::{Progress, Run, Stop, given_up};
+use super::prelude::{Again, json};
+use super::{Progress, Run, Stop, patiently};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode};
 use crmsync_core::config::settings;
@@ -73,18 +73,16 @@ impl Run {
         let tasks: Vec<Task> = planned.iter().map(|p| p.task.clone()).collect();
         let calls = self.work.provider.calls(&tasks, &schema, &self.work.domain, usize::MAX);
         for call in calls {
-            if self.work.stop.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
+            self.go_on()?;
             let slots: Vec<Slot> = call
                 .tasks
                 .iter()
-                .map(|t| planned.iter().find(|p| p.task == *t).map_or(Slot::Window, |p| p.slot))
+                .map(|t| planned.iter().find(|p| p.task == *t).map_or(part_of(t), |p| p.slot))
                 .collect();
             let moved = self.do_call(&call, &slots, &schema, now).await?;
             if moved {
                 // The source's schema changed under us: what was planned may name lost fields.
-                self.describe(true).await?;
+                self.describe(Again::Moved).await?;
                 self.lay_out(now).await?;
                 return Ok(());
             }
@@ -108,13 +106,9 @@ impl Run {
             let (sink, batches) = mpsc::channel(2);
             let ctx = Ctx { session: &session, toll: toll.as_ref() };
             let sent = provider.send(ctx, call, schema, sink);
-            let stop = self.work.stop.clone();
+            let cut = self.work.cut.clone();
             let both = async { tokio::join!(sent, self.write_batches(call, slots, batches)) };
-            // What is committed covers itself; a read whose answer is given up is read again.
-            let (outcome, written) = tokio::select! {
-                done = both => done,
-                () = given_up(&stop) => return Err(Stop::Cancelled),
-            };
+            let (outcome, written) = patiently(&cut, both).await?;
             written?;
             match outcome {
                 Ok(outcome) => {
@@ -337,12 +331,34 @@ impl Run {
             self.failing.insert(object.to_owned(), fault.clone());
             return Ok(Failed::Handled);
         }
+        let again = match fault {
+            Fault::SchemaMoved { field: None, .. } => !self.said_gone.insert(object.to_owned()),
+            Fault::CursorLost { .. } => !self.said_lost.insert((object.to_owned(), slot)),
+            Fault::SchemaMoved { field: Some(_), .. }
+            | Fault::Passing { .. }
+            | Fault::QuotaReached { .. }
+            | Fault::NeedsAuthorization { .. }
+            | Fault::Denied { .. }
+            | Fault::Conflict { .. }
+            | Fault::RecordRefused { .. }
+            | Fault::Misconfigured { .. }
+            | Fault::AddressNotAllowed { .. }
+            | Fault::Suspended { .. }
+            | Fault::Contract { .. } => false,
+        };
+        if again {
+            // It was described, or begun, anew since: the source contradicts itself.
+            self.say(format!("{object}: {fault} (again)"));
+            let why = Fault::contract(format!("the source contradicts itself: {fault}"));
+            self.failing.insert(object.to_owned(), why);
+            return Ok(Failed::Handled);
+        }
         if let Some(mut consequences) = state.failed(slot, fault, now) {
             self.say(format!("{object}: {fault}"));
             let moved = matches!(fault, Fault::SchemaMoved { .. });
             if let Fault::SchemaMoved { field, .. } = fault {
                 if let Some(field) = field {
-                    self.refused.insert((object.to_owned(), field.clone()));
+                    self.refused.insert((object.to_owned(), field.to_ascii_lowercase()));
                 }
                 self.gone.insert((object.to_owned(), field.clone()));
             }
@@ -377,6 +393,19 @@ enum Failed {
     Handled,
     /// The run's matter.
     Run,
+}
+
+/// The slot of a task that the provider cut into pieces: only lists of ids are.
+fn part_of(task: &Task) -> Slot {
+    match &task.kind {
+        TaskKind::Ids { .. } => Slot::Fetch,
+        TaskKind::Window { .. }
+        | TaskKind::Deleted { .. }
+        | TaskKind::Scan { .. }
+        | TaskKind::Delta { .. }
+        | TaskKind::Keys { .. }
+        | TaskKind::Count => Slot::Window,
+    }
 }
 
 fn bounds(task: &Task) -> Option<(Time, Time)> {

@@ -18,18 +18,22 @@ use crate::store::{Store, StoreError};
 use crmsync_core::config::settings::{Connection as Settings, Deletes};
 use crmsync_core::connection::StopWhy;
 use crmsync_core::domain::{Fault, ObjectSchema, QuotaDomain, Time, Usage};
-use crmsync_core::sync::{ObjectState, Rules};
+use crmsync_core::sync::{ObjectState, Rules, Slot};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// See [`given_up`].
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// What a call on its way gets to end in once the daemon stops or the connection is put away.
+const CUT_AFTER: Duration = Duration::from_secs(3);
+/// No call takes longer, its turn at the quota line included: a server that sends a byte a minute
+/// must not keep a worker for ever.
+const LONGEST_CALL: Duration = Duration::from_mins(15);
 
 /// What a run is made with.
 pub struct Work {
@@ -55,6 +59,8 @@ pub struct Work {
     pub env: Env,
     /// Pulled to stop at the next checkpoint.
     pub stop: CancellationToken,
+    /// Pulled when there is no time to wait for the checkpoint: a call on its way is given up.
+    pub cut: CancellationToken,
     /// Usual distance of runs.
     pub interval: SignedDuration,
     /// Rows marked as deleted leave the replica when they are older than this; none: not today.
@@ -251,8 +257,16 @@ struct Run {
     failing: BTreeMap<String, Fault>,
     gone: BTreeSet<(String, Option<String>)>,
     held: BTreeMap<String, u64>,
-    /// Fields that the source refused in this run; not asked for again before the next describe.
+    /// Fields that the source refused although its description names them; not asked for again
+    /// before the description is read anew by the clock or by somebody's wish. Lower case.
     refused: BTreeSet<(String, String)>,
+    /// Objects that the source said are gone, and places that it said are lost, in this run: what
+    /// it says twice of the same is this object's trouble, not a reason to ask for ever.
+    said_gone: BTreeSet<String>,
+    /// See `said_gone`.
+    said_lost: BTreeSet<(String, Slot)>,
+    /// The replica's states were read: before, nothing can be said of its objects.
+    states_read: bool,
 }
 
 impl Work {
@@ -277,6 +291,9 @@ impl Work {
             gone: BTreeSet::new(),
             held: BTreeMap::new(),
             refused: BTreeSet::new(),
+            said_gone: BTreeSet::new(),
+            said_lost: BTreeSet::new(),
+            states_read: false,
         };
         let ended = run.all().await;
         let end = match ended {
@@ -293,12 +310,12 @@ impl Work {
 
 impl Run {
     async fn all(&mut self) -> Result<(), Stop> {
+        // Stopped while it waited for its turn: nothing is refreshed, opened or asked.
+        self.go_on()?;
         self.prepare().await?;
         let mut target = self.server_now().await?;
         loop {
-            if self.work.stop.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
+            self.go_on()?;
             let now = self.server_now().await?;
             // A long load must not let the other objects grow stale.
             if now.duration_since(target) >= self.work.interval {
@@ -310,6 +327,11 @@ impl Run {
             }
             self.do_calls(&planned, now).await?;
         }
+    }
+
+    /// A checkpoint.
+    fn go_on(&self) -> Result<(), Stop> {
+        if self.work.stop.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
     }
 
     /// Rows that were deleted at the source long enough ago leave the replica.
@@ -350,11 +372,7 @@ impl Run {
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
             let ctx = Ctx { session: &session, toll: self.toll.as_ref() };
-            let answer = tokio::select! {
-                answer = question(ctx) => answer,
-                () = given_up(&self.work.stop) => return Err(Stop::Cancelled),
-            };
-            match answer {
+            match patiently(&self.work.cut, question(ctx)).await? {
                 Ok(value) => return Ok(value),
                 Err(Failure::Held) => return Err(Stop::Quota),
                 Err(Failure::Fault(fault)) => return Err(Stop::Fault(fault)),
@@ -383,6 +401,8 @@ impl Run {
     async fn report(mut self, end: End) -> Report {
         let objects = match end {
             End::Replica(_) => None,
+            // It ended before the replica was looked at: what was known of it still holds.
+            _ if !self.states_read => None,
             End::Done | End::Stopped(_) | End::Failed(_) | End::Store(_) => {
                 self.summary().await.ok()
             }
@@ -427,11 +447,22 @@ impl Run {
     }
 }
 
-/// A run that is to stop gives the answer to a question this long, and then does without it. Never
-/// used around a refresh: what comes with its answer is lost without it.
-async fn given_up(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(ANSWER_WITHIN).await;
+/// Waits for a call, but not for ever. A call that is given up counts as lost; what it delivered
+/// is committed or not, with its position. Never put a refresh in here: its answer is waited for.
+async fn patiently<T>(cut: &CancellationToken, call: impl Future<Output = T>) -> Result<T, Stop> {
+    let given_up = async {
+        cut.cancelled().await;
+        tokio::time::sleep(CUT_AFTER).await;
+    };
+    tokio::select! {
+        biased;
+        value = call => Ok(value),
+        () = given_up => Err(Stop::Cancelled),
+        () = tokio::time::sleep(LONGEST_CALL) => {
+            let text = format!("a call did not end within {} min", LONGEST_CALL.as_secs() / 60);
+            Err(Stop::Fault(Fault::passing(text)))
+        }
+    }
 }
 
 fn provider_clock<'a>(

@@ -10,7 +10,7 @@ use crmsync_core::sync::{ObjectState, Phase, SweepReason};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a description of the source is believed without a sign that it changed.
@@ -21,6 +21,20 @@ const DESCRIBE_AGAIN: SignedDuration = SignedDuration::from_hours(6);
 struct Described {
     at: Option<Time>,
     objects: BTreeMap<String, Option<ObjectSchema>>,
+    /// Fields that it names and that the source refused all the same, see [`Run::refused`].
+    #[serde(default)]
+    refused: BTreeSet<(String, String)>,
+}
+
+/// Why the source is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The cached description will do while it is fresh.
+    IfStale,
+    /// Somebody wants to know, or our sight changed: nothing is held against a field any more.
+    Anew,
+    /// It moved under us: what was just refused stays refused, whatever the description says.
+    Moved,
 }
 
 impl Run {
@@ -45,7 +59,10 @@ impl Run {
         })?;
         self.claim(&org).await?;
         self.read_states().await?;
-        self.describe(wishes.describe || sight).await?;
+        self.go_on()?;
+        let again = if wishes.describe || sight { Again::Anew } else { Again::IfStale };
+        self.describe(again).await?;
+        self.go_on()?;
         let now = self.server_now().await?;
         self.lay_out(now).await?;
         self.take_over(&wishes, sight, now).await?;
@@ -105,17 +122,19 @@ impl Run {
                 Err(error) => tracing::warn!(%object, %error, "state of an object is unreadable"),
             }
         }
+        self.states_read = true;
         Ok(())
     }
 
     /// Describes the configured objects, from the cache where it is fresh enough.
-    pub(super) async fn describe(&mut self, again: bool) -> Result<(), Stop> {
+    pub(super) async fn describe(&mut self, again: Again) -> Result<(), Stop> {
         let cached = self.work.store.doc("schema", &self.work.id)?;
         let version = cached.as_ref().map_or(0, |c| c.0);
         let mut known: Described =
             cached.and_then(|c| serde_json::from_str(&c.1).ok()).unwrap_or_default();
         let now = self.work.env.now();
-        let stale = again || known.at.is_none_or(|at| now.duration_since(at) > DESCRIBE_AGAIN);
+        let old = known.at.is_none_or(|at| now.duration_since(at) > DESCRIBE_AGAIN);
+        let stale = again != Again::IfStale || old;
         let names: Vec<String> = self
             .work
             .settings
@@ -133,11 +152,16 @@ impl Run {
             if stale {
                 known.at = Some(now);
             }
-            self.refused.clear();
+            if again == Again::Moved {
+                known.refused.append(&mut self.refused);
+            } else if stale {
+                known.refused.clear();
+            }
             let doc =
                 Doc { kind: "schema", key: self.work.id.clone(), version, json: json(&known) };
             self.work.store.apply(StoreChange { docs: vec![doc], ..StoreChange::default() })?;
         }
+        self.refused = known.refused;
         self.schemas.clear();
         for object in self.work.settings.objects.keys() {
             match known.objects.get(object) {
@@ -172,7 +196,14 @@ impl Run {
             let selection =
                 self.work.settings.objects.get(&object).cloned().unwrap_or(Selection::All);
             let (mut fields, missing) = select(&schema, &selection);
-            fields.retain(|f| !self.refused.contains(&(object.clone(), f.clone())));
+            let mut missing = missing;
+            fields.retain(|f| {
+                let kept = !self.refused.contains(&(object.clone(), f.to_ascii_lowercase()));
+                if !kept {
+                    missing.push(f.clone());
+                }
+                kept
+            });
             for field in missing {
                 self.gone.insert((object.clone(), Some(field)));
             }
