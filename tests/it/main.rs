@@ -22,7 +22,6 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
-mod kills;
 mod canary;
 mod control;
 mod demo;
@@ -30,6 +29,7 @@ mod folders;
 mod host;
 mod hostile;
 mod identity;
+mod kills;
 mod manual;
 mod quota;
 mod reasons;
