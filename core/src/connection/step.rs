@@ -308,16 +308,13 @@ impl Stepper<'_> {
                 self.done(*caught_up_to, *loading, objects);
             }
             RunResult::Stopped(StopWhy::Shutdown) => return,
-            // It gave way to new settings, which want a run of their own.
-            RunResult::Stopped(StopWhy::Configuration) => self.ring(),
-            RunResult::Stopped(
-                StopWhy::Quota | StopWhy::Pause | StopWhy::Authorization | StopWhy::Host,
-            ) => {}
+            RunResult::Stopped(_) => {}
             RunResult::Failed(fault) => self.fault(fault),
         }
         match again {
             Again::No => {
-                // What stopped it may be over already (resumed, authorized): nothing is waited
+                // What stopped it may be over already (resumed, authorized), and new settings want a
+                // run of their own: nothing is waited
                 // for that stands in nobody's way. At the line the meter says when.
                 if let RunResult::Stopped(
                     StopWhy::Pause
