@@ -93,11 +93,7 @@ impl Stepper<'_> {
             }
             Event::SettingsChanged => {
                 self.try_now();
-                if self.c.busy() && self.c.again == Again::No {
-                    self.c.again = Again::Yes;
-                } else {
-                    self.ring();
-                }
+                self.ring_after();
             }
             Event::Retired => {
                 if !matches!(self.c.configured, Configured::Retired { .. }) {
@@ -138,7 +134,7 @@ impl Stepper<'_> {
                 if !matches!(self.c.pause, Pause::No) {
                     self.c.pause = Pause::No;
                     self.audit(by, "resumed");
-                    self.ring();
+                    self.ring_after();
                 }
             }
             Event::QuotaHeld { limit, used, max, next_probe } => {
@@ -209,7 +205,7 @@ impl Stepper<'_> {
             if let QuotaHold::Held { limit, used, max, .. } = self.c.hold.clone() {
                 self.raise(Concern::QuotaHeld, quota_text(&limit, used, max));
             }
-            self.ring();
+            self.ring_after();
         }
     }
 
@@ -250,6 +246,15 @@ impl Stepper<'_> {
             && not_before(&self.c).is_none_or(|t| t <= self.now)
         {
             self.start(false);
+        }
+    }
+
+    /// Starts a run, or has one follow the one that is still winding down.
+    pub(super) fn ring_after(&mut self) {
+        if self.c.busy() && self.c.again == Again::No {
+            self.c.again = Again::Yes;
+        } else {
+            self.ring();
         }
     }
 
@@ -312,19 +317,7 @@ impl Stepper<'_> {
             RunResult::Failed(fault) => self.fault(fault),
         }
         match again {
-            Again::No => {
-                // What stopped it may be over already (resumed, authorized): nothing is waited
-                // for that stands in nobody's way. At the line the meter says when.
-                if let RunResult::Stopped(
-                    StopWhy::Pause
-                    | StopWhy::Configuration
-                    | StopWhy::Authorization
-                    | StopWhy::Host,
-                ) = result
-                {
-                    self.ring();
-                }
-            }
+            Again::No => {}
             Again::Yes => self.ring(),
             Again::DespiteQuota => {
                 self.end_pause();
