@@ -34,6 +34,9 @@ use support::daemon::{Daemon, NOBODY, salesforce};
 use support::sandbox::Sandbox;
 use support::wait::eventually_or;
 
+/// Measures something and adds what it found.
+type Part = fn(&mut Vec<Figure>);
+
 struct Figure {
     what: String,
     value: f64,
@@ -46,7 +49,7 @@ fn main() {
         return;
     }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let parts: [(&str, fn(&mut Vec<Figure>)); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("replica", replica_writes),
         ("load", first_load),
         ("poll", quiet_poll),

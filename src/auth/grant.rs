@@ -206,7 +206,9 @@ pub async fn revoke(
     if let Some(fault) = answer.passing() {
         return Err(GrantError::Refused(fault));
     }
-    let (error, description) = oauth_error(&answer);
+    let sent = form.iter().filter(|(name, _)| *name != "client_id");
+    let sent: Vec<SecretString> = sent.map(|(_, v)| SecretString::from((*v).to_owned())).collect();
+    let (error, description) = oauth_error(&answer, &sent);
     match error.as_str() {
         "invalid_token" | "unsupported_token_type" | "invalid_grant" => Ok(()),
         _ => Err(GrantError::Refused(provider.token_fault(answer.status, &error, &description))),
@@ -227,7 +229,12 @@ fn endpoints(provider: &dyn Provider) -> Result<OAuthEndpoints, GrantError> {
 struct Wire<'a> {
     http: &'a Http,
     answer: Mutex<Option<Result<Answer, SendError>>>,
+    /// What was sent and must not come back in a text.
+    sent: Mutex<Vec<SecretString>>,
 }
+
+/// Fields of a token request that are secrets.
+const SECRET_FIELDS: [&str; 4] = ["client_secret", "refresh_token", "code", "code_verifier"];
 
 /// Told to the crate; the real error is kept in [`Wire`].
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +252,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Wire<'_> {
 
 impl<'a> Wire<'a> {
     fn new(http: &'a Http) -> Self {
-        Self { http, answer: Mutex::new(None) }
+        Self { http, answer: Mutex::new(None), sent: Mutex::default() }
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Kept> {
@@ -256,6 +263,11 @@ impl<'a> Wire<'a> {
 
     async fn carry(&self, request: HttpRequest) -> Result<Answer, SendError> {
         let (parts, body) = request.into_parts();
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) =
+            url::form_urlencoded::parse(&body)
+                .filter(|(name, _)| SECRET_FIELDS.contains(&name.as_ref()))
+                .map(|(_, value)| SecretString::from(value.into_owned()))
+                .collect();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|e| SendError::NotSent(Fault::contract(format!("token address: {e}"))))?;
         let request = self
@@ -274,9 +286,11 @@ impl<'a> Wire<'a> {
         self.http.send(request, SMALL_LIMIT).await
     }
 
-    fn answer(self) -> Result<Answer, GrantError> {
+    /// The answer, and the secrets that were sent for it.
+    fn answer(self) -> Result<(Answer, Vec<SecretString>), GrantError> {
+        let secrets = self.sent.into_inner().unwrap_or_else(PoisonError::into_inner);
         match self.answer.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(sent) => answered(sent),
+            Some(sent) => Ok((answered(sent)?, secrets)),
             None => {
                 Err(GrantError::NotSent(Fault::contract("the token request could not be prepared")))
             }
@@ -293,14 +307,14 @@ fn answered(sent: Result<Answer, SendError>) -> Result<Answer, GrantError> {
 }
 
 fn granted(provider: &dyn Provider, wire: Wire<'_>) -> Result<Granted, GrantError> {
-    let answer = wire.answer()?;
+    let (answer, sent) = wire.answer()?;
     if !answer.is_ok() {
         // A gateway speaks for a server that may have acted.
         if matches!(answer.status, 502 | 504) {
             let fault = answer.passing().unwrap_or_else(|| Fault::passing("bad gateway"));
             return Err(GrantError::Unknown(fault));
         }
-        return Err(GrantError::Refused(refused(provider, &answer)));
+        return Err(GrantError::Refused(refused(provider, &answer, &sent)));
     }
     let unreadable = |why: String| {
         GrantError::Unknown(Fault::contract(format!("{}: the token answer {why}", answer.host)))
@@ -314,7 +328,7 @@ fn granted(provider: &dyn Provider, wire: Wire<'_>) -> Result<Granted, GrantErro
         unreadable(format!("is not JSON (line {}, column {})", e.line(), e.column()))
     })?;
     if value.get("error").is_some() && value.get("access_token").is_none() {
-        return Err(GrantError::Refused(refused(provider, &answer)));
+        return Err(GrantError::Refused(refused(provider, &answer, &sent)));
     }
     let session = provider.session(&value).map_err(GrantError::Unknown)?;
     let refresh = value
@@ -326,11 +340,11 @@ fn granted(provider: &dyn Provider, wire: Wire<'_>) -> Result<Granted, GrantErro
     Ok(Granted { session, refresh, server_time: answer.server_time(), org })
 }
 
-fn refused(provider: &dyn Provider, answer: &Answer) -> Fault {
+fn refused(provider: &dyn Provider, answer: &Answer, sent: &[SecretString]) -> Fault {
     if let Some(fault) = answer.passing() {
         return fault;
     }
-    let (error, description) = oauth_error(answer);
+    let (error, description) = oauth_error(answer, sent);
     if error.is_empty() {
         return Fault::contract(format!(
             "{}: the token endpoint answered {} without an OAuth error",
@@ -340,9 +354,16 @@ fn refused(provider: &dyn Provider, answer: &Answer) -> Fault {
     provider.token_fault(answer.status, &error, &description)
 }
 
-fn oauth_error(answer: &Answer) -> (String, String) {
+/// Error and description. There are servers that repeat what they were sent: that goes.
+fn oauth_error(answer: &Answer, sent: &[SecretString]) -> (String, String) {
     let value: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-    let word = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let word = |name: &str| {
+        let text = value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        sent.iter()
+            .map(ExposeSecret::expose_secret)
+            .filter(|secret| !secret.is_empty())
+            .fold(text, |text, secret| text.replace(secret, "[secret]"))
+    };
     (word("error"), word("error_description"))
 }
 

@@ -36,7 +36,7 @@ fn one(q: &QuotaStatus, view: &View) -> String {
     if !q.exempt.is_empty() {
         let list: Vec<String> =
             q.exempt.iter().map(|(what, n)| format!("{} {what}", number(*n))).collect();
-        let _ = writeln!(out, "  made above the line: {}", list.join(", "));
+        let _ = writeln!(out, "  not stopped by the line: {}", list.join(", "));
     }
     out.push_str(&plot(q, view));
     out

@@ -247,7 +247,7 @@ pub struct QuotaStatus {
     /// When it is looked at again.
     #[schema(value_type = Option<String>)]
     pub next_probe: Option<Time>,
-    /// Calls made above the line, by what they were for.
+    /// Calls that the line does not stop, by what they were for.
     pub exempt: BTreeMap<String, u64>,
     /// Used by everybody over the day, `(time, used)`, oldest first.
     #[schema(value_type = Vec<Vec<String>>)]

@@ -591,6 +591,8 @@ impl Holder {
                     self.provider().identify(Ctx { session: &old, toll }).await
                 && let Fault::NeedsAuthorization { reason: Reason::UserDeactivated, .. } = fault
             {
+                // Kept, to be asked again.
+                self.slot.lock().await.session = Some(old);
                 return Err(fault.into());
             }
         }

@@ -7,8 +7,9 @@
 use super::{Failure, Ticket, Toll};
 use crmsync_core::domain::{Fault, Time, Usage};
 use jiff::SignedDuration;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Request, RequestBuilder, redirect};
+use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -172,8 +173,9 @@ impl Http {
 
     /// Sends a request that costs nothing and reads the whole answer, at most `limit` bytes.
     pub async fn send(&self, request: Request, limit: usize) -> Result<Answer, SendError> {
+        let bearer = bearer(&request);
         let opened = self.open(request).await?;
-        read(opened, limit).await
+        read(opened, limit).await.map(|answer| answer.without(bearer.as_ref()))
     }
 
     /// Sends a request that costs `cost` calls: reserves before it leaves, tells what the headers
@@ -192,12 +194,13 @@ impl Http {
             Failure::SessionDead(what) => SendError::NotSent(Fault::passing(what)),
             Failure::Fault(fault) => SendError::NotSent(fault),
         })?;
+        let bearer = bearer(&request);
         let opened = self.open(request).await?;
         let told = usage(opened.1.headers());
         toll.told(&ticket, &told);
         let answer = read(opened, limit).await;
         toll.settle(ticket);
-        Ok((answer?, told))
+        Ok((answer?.without(bearer.as_ref()), told))
     }
 
     async fn open(&self, request: Request) -> Result<(String, reqwest::Response), SendError> {
@@ -255,7 +258,26 @@ fn builder(certs: &[Certificate]) -> reqwest::ClientBuilder {
     builder
 }
 
+/// The token in `Authorization`.
+fn bearer(request: &Request) -> Option<SecretString> {
+    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let token = value.split_once(' ').map_or(value, |(_, token)| token);
+    (!token.is_empty()).then(|| SecretString::from(token.to_owned()))
+}
+
 impl Answer {
+    /// A refusal that repeats the token it was asked with is not shown so to anybody.
+    fn without(mut self, token: Option<&SecretString>) -> Self {
+        if let Some(token) = token.map(ExposeSecret::expose_secret)
+            && self.status >= 400
+            && let Ok(text) = std::str::from_utf8(&self.body)
+            && text.contains(token)
+        {
+            self.body = text.replace(token, "[secret]").into_bytes();
+        }
+        self
+    }
+
     /// The server's clock, from `Date`.
     pub fn server_time(&self) -> Option<Time> {
         http_date(self.headers.get(DATE)?.to_str().ok()?)

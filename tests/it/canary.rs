@@ -64,7 +64,7 @@ fn collect(found: &mut Canaries, seen: &[Exchange]) {
             }
         }
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-        if let Ok(Value::Object(json)) = serde_json::from_str(body) {
+        if let Some(json) = document(body) {
             for name in ["access_token", "refresh_token"] {
                 note(found, name, json.get(name).and_then(Value::as_str).unwrap_or_default());
             }
@@ -244,13 +244,20 @@ fn no_secret_is_found_anywhere() {
     ]);
     front.aim(sandbox.port());
     let (mail, tryton) = servers();
+    let mut daemon = Daemon::prepare("", &[("CRMSYNC_LOG", "trace")]);
+    let kept = daemon.path("smtp.password");
+    std::fs::write(&kept, postfix::PASSWORD).expect("keeping the mail password");
     let mut config = match &mail {
         Some(server) => {
             note(&mut known, "mail password", postfix::PASSWORD);
             let plain = notify(server.submission).replace("\"127.0.0.1\"", "\"localhost\"");
             let login = format!(
-                "tls = \"starttls\"\nusername = \"{}\"\nca_file = \"{}\"",
+                "tls = \"starttls\"
+username = \"{}\"
+password = {{ file = \"{}\" }}
+ca_file = \"{}\"",
                 postfix::LOGIN,
+                kept.display(),
                 server.certs.ca.display()
             );
             plain.replace("tls = \"none\"", &login)
@@ -273,15 +280,13 @@ fn no_secret_is_found_anywhere() {
             USER.0
         );
     }
-    let mut daemon = Daemon::start_with(&config, &[("CRMSYNC_LOG", "trace")]);
+    daemon.write_config("crmsync.toml", &config);
+    daemon.start_again();
     let mut places = Vec::new();
 
     // The story: authorized, loaded, renewed, refused, authorized again, a wrong secret.
     let said = daemon.cli_with(&["secret", "set", "sf", "client_secret"], client_secret.as_bytes());
     places.push(("crmsync secret set".to_owned(), said.out + &said.err));
-    if mail.is_some() {
-        daemon.set_secret("daemon", "smtp_password", postfix::PASSWORD);
-    }
     daemon.authorize_as("sf", &sandbox.user, &sandbox.password, false).ok();
     daemon.wait_reason("sf", "Active", "idle");
     if tryton.is_some() {
@@ -307,6 +312,12 @@ fn no_secret_is_found_anywhere() {
     daemon.sync("sf");
     outputs(&daemon, &mut places);
     daemon.sync("sf");
+    let bearer = front.seen().iter().rev().find_map(|e| bearer(&e.request));
+    let echo = format!("message=no {}", bearer.unwrap_or_default());
+    sandbox.ctl(&["fail", "status=400", "code=ODD", &echo, "path=/services/data/"]);
+    daemon.sync("sf");
+    outputs(&daemon, &mut places);
+    daemon.sync("sf");
     sandbox.ctl(&["revoke"]);
     daemon.sync("sf");
     daemon.wait_status("sf", "the grant is dead", |s| s["needs_authorization"] == true);
@@ -328,7 +339,7 @@ fn no_secret_is_found_anywhere() {
     {
         assert!(known.contains_key(kind), "the front saw no {kind}: {:?}", known.keys());
     }
-    for server in &mail {
+    if let Some(server) = &mail {
         places.extend(server.mails().iter().map(|m| {
             (
                 "a mail".to_owned(),
@@ -357,10 +368,20 @@ fn no_secret_is_found_anywhere() {
     assert!(found.is_empty(), "{} leaks:\n{}", found.len(), found.join("\n"));
 }
 
+fn bearer(request: &str) -> Option<String> {
+    let line = request.lines().find(|l| l.to_ascii_lowercase().starts_with("authorization: "))?;
+    line.split_whitespace().last().map(str::to_owned)
+}
+
+/// The JSON of a body, chunked or not.
+fn document(body: &str) -> Option<Value> {
+    let (start, end) = (body.find('{')?, body.rfind('}')?);
+    serde_json::from_str(body.get(start..=end)?).ok()
+}
+
 fn refresh_token(answer: &str) -> Option<String> {
     let (_, body) = answer.split_once("\r\n\r\n")?;
-    let json: Value = serde_json::from_str(body).ok()?;
-    json["refresh_token"].as_str().map(str::to_owned)
+    document(body)?["refresh_token"].as_str().map(str::to_owned)
 }
 
 /// Real ones where they are installed.

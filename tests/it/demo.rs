@@ -29,8 +29,8 @@ const STORY: &[&str] = &[
     // followed
     "crmsync-sandbox ctl touch Account 40",
     "crmsync-sandbox ctl delete Account 7",
-    "Account: 6993 records here and there",
-    "all the same",
+    "account  6993  7",
+    "contact  2525  0",
     // held by the quota, resumed
     "crmsync-sandbox ctl quota used=12000",
     "Not syncing",
@@ -51,11 +51,13 @@ const STORY: &[&str] = &[
     "crmsync reauthorize acme",
     "authorized as ada@example.com",
     "It catches up",
-    "crmsync sync acme --full --follow",
+    "crmsync sync acme Opportunity --full --follow",
     "Subject: [crmsync] acme is in order again",
     "What ended it: reauthorized by",
     "Account: 6993 records here and there",
+    "Contact: 2513 records here and there",
     "Opportunity: 527 records here and there",
+    "integrity_check",
     "ok",
     "DONE in ",
 ];

@@ -1,6 +1,7 @@
 //! Who may feed a copy: the pinned org alone, another account only after a yes, and an account
 //! that sees less makes rows invisible, never deleted.
 
+use crate::reasons::lab::caught_up;
 use crate::support::daemon::{Daemon, NOBODY, salesforce};
 use crate::support::sandbox::Sandbox;
 use serde_json::{Value, json};
@@ -70,7 +71,7 @@ fn another_org_is_refused_and_nothing_is_touched() {
     sandbox.ctl(&["touch", "Account", "9"]);
     walk(&daemon, &sandbox, false).ok();
     daemon.wait_reason("sf", "Active", "idle");
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     assert_same(&daemon, &sandbox);
 }
 
@@ -107,7 +108,7 @@ fn another_account_waits_for_a_yes_or_a_no() {
     assert_eq!(daemon.detail("sf")["request"]["state"], "awaiting confirmation");
     // The grant in use goes on.
     sandbox.ctl(&["touch", "Account", "5"]);
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     assert_same(&daemon, &sandbox);
 
     let rejected = answer(&waiting["request"], "reject");
@@ -145,7 +146,7 @@ fn an_account_with_less_sight_hides_rows_and_deletes_none() {
     // bob sees four records in five. Named as wanted, he needs no second yes.
     let done = daemon.authorize_as("sf", BOB, &sandbox.password, true).ok();
     assert_eq!(done["result"], "authorized", "{done:#}");
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     daemon.wait_reason("sf", "Active", "idle");
     let less = number(&daemon, hidden);
     assert!(less > all / 10 && less < all / 3, "{less} of {all} hidden");
@@ -154,12 +155,12 @@ fn an_account_with_less_sight_hides_rows_and_deletes_none() {
 
     // A real delete is still one, and what bob cannot see stays hidden.
     sandbox.ctl(&["delete", "Contact", "4"]);
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     assert_eq!(number(&daemon, deleted), 0);
 
     // Less still, with nobody authorizing anything: test finds the changed permission.
     walk(&daemon, &sandbox, true).ok();
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     daemon.wait_status("sf", "everything is seen again", |_| number(&daemon, hidden) == 0);
     assert_same(&daemon, &sandbox);
     sandbox.ctl(&["permission", "ada", "ViewAllData", "off"]);
@@ -178,7 +179,7 @@ fn an_account_with_less_sight_hides_rows_and_deletes_none() {
     sandbox.ctl(&["permission", "ada", "ViewAllData", "on"]);
     assert_eq!(daemon.cli(&["test", "sf"]).code, 0);
     daemon.wait_status("sf", "everything is seen again", |_| number(&daemon, hidden) == 0);
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     assert_same(&daemon, &sandbox);
 }
 
@@ -200,7 +201,7 @@ fn a_missing_permission_is_named_and_the_former_credential_survives() {
     // Access ends, so that the credential itself must work.
     sandbox.ctl(&["expire-tokens"]);
     sandbox.ctl(&["touch", "Account", "6"]);
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     daemon.wait_reason("sf", "Active", "idle");
     let detail = daemon.detail("sf");
     assert_eq!(detail["account"], json!(sandbox.user));
@@ -209,6 +210,6 @@ fn a_missing_permission_is_named_and_the_former_credential_survives() {
     let kept = number(&daemon, "select count(*) from account where website is not null");
     assert!(kept > 0, "what was read stays");
     sandbox.ctl(&["hide-field", "ada", "Account", "Website", "off"]);
-    daemon.catch_up("sf");
+    caught_up(&daemon, "sf");
     assert_same(&daemon, &sandbox);
 }

@@ -29,7 +29,7 @@ fn reference() -> Vec<(String, String, String, String)> {
     for line in text("config/crmsync.toml").lines() {
         let Some(line) = line.strip_prefix('#').filter(|l| !l.starts_with(' ')) else { continue };
         if let Some(name) = line.strip_prefix('[') {
-            section = name.split(']').next().unwrap_or_default().to_owned();
+            name.split(']').next().unwrap_or_default().clone_into(&mut section);
         } else if let Some((key, rest)) = line.split_once(" = ") {
             let (value, comment) = rest.split_once("  #").unwrap_or((rest, ""));
             let parts = (key, value.trim(), comment.trim());

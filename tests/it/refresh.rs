@@ -74,7 +74,7 @@ fn deaths(issuer: Issuer, seed: u64) {
             scene.expect_mails(mails);
         }
     }
-    scene.daemon.catch_up(NAME);
+    scene.daemon.follow(NAME);
     scene.same();
     scene.expect_mails(mails);
     scene.daemon.stop();
@@ -153,10 +153,8 @@ fn a_stop_waits_for_the_answer_of_a_refresh() {
         scene.proxy.set(Mode::HoldAnswer);
         let client = if by_test {
             let mut stream = UnixStream::connect(scene.daemon.socket()).expect("the socket");
-            let body = "{\"write\":false}";
             let head = format!(
-                "POST /v1/connections/{NAME}/test HTTP/1.1\r\nHost: crmsync\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
+                "POST /v1/connections/{NAME}/test HTTP/1.1\r\nHost: crmsync\r\nContent-Length: 0\r\n\r\n"
             );
             stream.write_all(head.as_bytes()).expect("asking for a test");
             Some(stream)
@@ -211,6 +209,7 @@ fn a_client_that_hangs_up_and_a_reload_lose_no_refresh() {
     });
     assert_eq!(scene.attempts(), before + 1, "one refresh, whose session both holders use");
     scene.goes_on();
+    scene.daemon.follow(NAME);
     scene.same();
     scene.expect_mails(2);
     scene.daemon.stop();
@@ -298,6 +297,7 @@ fn a_full_disk_burns_no_grant() {
     scene.restart();
     scene.goes_on();
     assert!(scene.request().is_null());
+    scene.daemon.follow(NAME);
     scene.same();
     scene.daemon.stop();
 }

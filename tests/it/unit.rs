@@ -101,7 +101,7 @@ impl Machine {
     }
 
     fn names(&self) -> String {
-        self.sh("crmsync --json connections").ok().out
+        self.sh("crmsync --json status").ok().out
     }
 }
 

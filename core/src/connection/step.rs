@@ -313,7 +313,11 @@ impl Stepper<'_> {
                 self.done(*caught_up_to, *loading, objects);
             }
             RunResult::Stopped(StopWhy::Shutdown) => return,
-            RunResult::Stopped(_) => {}
+            // It gave way to new settings, which want a run of their own.
+            RunResult::Stopped(StopWhy::Configuration) => self.ring(),
+            RunResult::Stopped(
+                StopWhy::Quota | StopWhy::Pause | StopWhy::Authorization | StopWhy::Host,
+            ) => {}
             RunResult::Failed(fault) => self.fault(fault),
         }
         match again {

@@ -9,7 +9,7 @@ use axum::serve::Listener;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -68,12 +68,13 @@ pub enum BindError {
 /// stale socket away, but only when nobody answers on it. Called within a tokio runtime.
 pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
     let io = |what| move |cause| BindError::Io { path: path.to_owned(), what, cause };
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)
-            .map_err(io("making its folder"))?;
+    let parents = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty());
+    let missing: Vec<&Path> = parents.take_while(|p| !p.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        std::fs::create_dir(folder).map_err(io("making its folder"))?;
+        // Set, not asked for: the daemon's umask would keep everybody else out.
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+            .map_err(io("opening its folder"))?;
     }
     match path.symlink_metadata() {
         Ok(found) if !found.file_type().is_socket() => {

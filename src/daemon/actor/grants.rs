@@ -257,6 +257,12 @@ impl Actor {
         password: SecretString,
         answer: Answer<GrantReply>,
     ) {
+        if self.provider.credential() != CredentialKind::Password {
+            let text = format!("reauthorizing {}: it has no log-in by password", self.name);
+            let hint = format!("crmsync reauthorize {} prints the address to open", self.name);
+            let _ = answer.send(Err(Refusal::new(RefusalCode::Conflict, text).hint(hint)));
+            return;
+        }
         let attempt = self.request.as_ref().and_then(|r| match &r.state {
             State::Attempting { attempt } => Some(attempt.as_other_account),
             State::Open | State::AwaitingConfirmation { .. } | State::Closed { .. } => None,

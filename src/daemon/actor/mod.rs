@@ -9,6 +9,7 @@ mod effects;
 mod grants;
 mod letters;
 mod runs;
+mod subject;
 pub mod view;
 
 use super::copy::Copy;
@@ -25,7 +26,7 @@ use crate::provider::http::Http;
 use crate::store::{Change, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::connection::{self, Connection, Event, Rules};
-use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Reason, Time};
+use crmsync_core::domain::{ConnectionName, Identity, QuotaDomain, Time};
 use crmsync_core::notice::Notices;
 use crmsync_core::reauth::Request;
 use crmsync_core::{quota, schedule};
@@ -169,7 +170,6 @@ impl Handle {
 struct Running {
     id: String,
     stop: CancellationToken,
-    cut: CancellationToken,
     /// Of the grant that it began with.
     generation: u64,
     why: Option<connection::StopWhy>,
@@ -344,46 +344,6 @@ impl Actor {
             gate.take_over(&before);
         }
         Ok(())
-    }
-
-    /// What `test` and `fields` ask the source with.
-    fn subject(&self) -> Result<super::testing::Subject, Refusal> {
-        let gate = match &self.gate {
-            Some(gate) => Arc::clone(gate),
-            None => self
-                .shared
-                .meters
-                .gate(&self.no_domain())
-                .map_err(|e| effects::refused("asking the source", &e))?,
-        };
-        let latched = self.state.authorization().map(|(reason, text, _)| {
-            if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") }
-        });
-        // A rotating credential that was itself refused must not be shown again: it could end its
-        // family. Where the user, the app or a permission was refused, an admin may have mended it.
-        let spent = match &self.state.grant {
-            // Put away by an admin: a test does not take it into use again.
-            connection::Grant::Dead { reason: Reason::DisconnectedByAdmin, .. } => latched.clone(),
-            connection::Grant::Dead { reason, text, .. }
-                if self.rules().rotates && of_the_token(reason) =>
-            {
-                Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
-            }
-            connection::Grant::Never => Some("never authorized".to_owned()),
-            connection::Grant::Good { .. }
-            | connection::Grant::Suspect { .. }
-            | connection::Grant::Dead { .. }
-            | connection::Grant::Unconfirmed { .. } => None,
-        };
-        Ok(super::testing::Subject {
-            name: self.name.to_string(),
-            holder: Arc::clone(&self.holder),
-            settings: Arc::clone(&self.settings),
-            gate,
-            generation: self.state.generation,
-            spent,
-            latched,
-        })
     }
 
     async fn live(mut self) {
@@ -573,24 +533,6 @@ impl Actor {
         if needs_new_run && enabled {
             self.try_credential();
         }
-    }
-}
-
-/// The refusal is of the credential itself, not of what surrounds it.
-fn of_the_token(reason: &Reason) -> bool {
-    match reason {
-        Reason::NeverAuthorized
-        | Reason::GrantRevoked
-        | Reason::GrantExpired
-        | Reason::GrantLostWhileRotating
-        | Reason::DisconnectedByAdmin => true,
-        Reason::CredentialsChanged
-        | Reason::UserDeactivated
-        | Reason::PermissionsMissing { .. }
-        | Reason::AppBlocked
-        | Reason::WrongOrg { .. }
-        | Reason::WrongAccount { .. }
-        | Reason::ClientSecretExpired => false,
     }
 }
 

@@ -83,7 +83,7 @@ impl Actor {
 
     pub(super) fn start_run(&mut self, despite_quota: bool) {
         let run_id = self.next_run.take().unwrap_or_else(|| self.new_run_id());
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let now = self.shared.env.now();
         let phase = if self.summary.is_empty() || self.summary.iter().any(|o| o.state.loading()) {
             Phase::Loading
@@ -122,7 +122,6 @@ impl Actor {
             store: self.shared.store.clone(),
             env: self.shared.env,
             stop: stop.clone(),
-            cut: cut.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
             erase_before: self.erase_before(now),
             progress: Box::new(move |p| {
@@ -140,7 +139,6 @@ impl Actor {
         self.running = Some(Running {
             id: run_id.clone(),
             stop: stop.clone(),
-            cut,
             generation: self.state.generation,
             why: None,
             started: now,
@@ -228,9 +226,6 @@ impl Actor {
 
     /// Waits until the run has stopped, and no longer than a call on its way may take to give up.
     pub(super) async fn end_run(&mut self) {
-        if let Some(run) = &self.running {
-            run.cut.cancel();
-        }
         while self.running.is_some() {
             match self.mailbox.recv().await {
                 Some(Message::RunOver(id, report)) => self.run_over(&id, *report),
@@ -344,8 +339,22 @@ impl Actor {
             }
             End::Store(error) => {
                 let text = error.to_string();
-                events.push(Event::DiskFull { text: text.clone() });
-                (RunResult::Stopped(StopWhy::Host), "failed".to_owned(), text)
+                let result = match error {
+                    StoreError::DiskFull { .. } | StoreError::ReadOnly { .. } => {
+                        events.push(Event::DiskFull { text: text.clone() });
+                        RunResult::Stopped(StopWhy::Host)
+                    }
+                    // Somebody else wrote the same document, or the disk hesitated.
+                    StoreError::Stale { .. }
+                    | StoreError::Locked { .. }
+                    | StoreError::Failed { .. } => RunResult::Failed(Fault::passing(text.clone())),
+                    StoreError::Newer { .. }
+                    | StoreError::NetworkFs { .. }
+                    | StoreError::Corrupt { .. }
+                    | StoreError::UnknownConnection(_)
+                    | StoreError::NameTaken(_) => RunResult::Failed(Fault::contract(text.clone())),
+                };
+                (result, "failed".to_owned(), text)
             }
         };
         let line = RunLine {
@@ -501,7 +510,9 @@ impl Actor {
         let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
         let generation = self.state.generation;
         tokio::spawn(async move {
-            holder.drop_session().await;
+            if holder.provider().credential() != CredentialKind::Password {
+                holder.drop_session().await;
+            }
             let result = holder.prove(toll.as_ref()).await.map_err(SessionOrHeld::fault);
             let _ = own.send(Message::Probed(generation, result));
         });

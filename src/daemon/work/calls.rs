@@ -106,9 +106,10 @@ impl Run {
             let (sink, batches) = mpsc::channel(2);
             let ctx = Ctx { session: &session, toll: toll.as_ref() };
             let sent = provider.send(ctx, call, schema, sink);
-            let cut = self.work.cut.clone();
+            let stop = self.work.stop.clone();
             let both = async { tokio::join!(sent, self.write_batches(call, slots, batches)) };
-            let (outcome, written) = patiently(&cut, both).await?;
+            // What is committed covers itself; a read whose answer is given up is read again.
+            let (outcome, written) = patiently(&stop, both).await?;
             written?;
             match outcome {
                 Ok(outcome) => {

@@ -57,7 +57,8 @@ pub fn read_all(workspace: &Path, root: &str) -> Vec<Source> {
     let mut sources: Vec<Source> = files
         .iter()
         .map(|path| {
-            let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+            let text =
+                std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             let file = path.strip_prefix(workspace).expect("below the workspace").to_path_buf();
             let inner = path.strip_prefix(workspace.join(root)).expect("below the root");
             parse(file, module_of(inner), &text)
@@ -313,7 +314,7 @@ fn lex(text: &str) -> Vec<(usize, Token)> {
         if let Some(token) = token {
             out.push((line, token));
         }
-        line += bytes[begin..at].iter().filter(|b| **b == b'\n').count();
+        line += text[begin..at].matches('\n').count();
     }
     out
 }

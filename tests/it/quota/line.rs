@@ -41,7 +41,7 @@ fn no_scheduled_call_starts_at_or_above_the_line() {
     let rates: &[u64] =
         if full() { &[0, 5, 20, 50, 100, 150, 0, 20, 50, 100] } else { &[0, 20, 60] };
     let sandbox = sandbox(if full() { "Account=60000" } else { "Account=15000" });
-    sandbox.ctl(&["quota", &format!("used={}", LINE - 600)]);
+    sandbox.ctl(&["quota", &format!("used={}", LINE - 500)]);
     let daemon = eight(&sandbox, &head);
     let mut allowed = 0;
     for (round, rate) in rates.iter().enumerate() {
@@ -88,8 +88,8 @@ fn no_scheduled_call_starts_at_or_above_the_line() {
         if let Some(postfix) = &postfix {
             told(postfix, round + 1, round);
         }
-        // The next round begins 400 calls before the line; nobody knows before an answer tells.
-        sandbox.ctl(&["quota", &format!("used={}", LINE - 400)]);
+        // The next round begins 300 calls before the line; nobody knows before an answer tells.
+        sandbox.ctl(&["quota", &format!("used={}", LINE - 300)]);
     }
     eprintln!("{allowed} calls in {} rounds, none at or above the line", rates.len());
 }

@@ -45,7 +45,7 @@ fn a_poll_of_twenty_objects_without_change_costs_four_calls() {
     let apart: Vec<i64> = made
         .iter()
         .filter_map(|c| c["started"].as_str()?.parse::<jiff::Timestamp>().ok())
-        .map(|t| t.as_millisecond())
+        .map(jiff::Timestamp::as_millisecond)
         .collect();
     // Calls of one poll follow each other; polls are seconds apart.
     let mut polls: Vec<usize> = Vec::new();

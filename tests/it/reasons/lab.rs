@@ -127,7 +127,8 @@ impl Lab {
 
     /// Waits until there are as many.
     pub fn wait_mails(&self, name: &str, subject: &str, n: usize) {
-        eventually_or(SOON, &format!("{n} mails to {name} about {subject:?}"), || {
+        // Longer than the minute that a refused grant is given.
+        eventually_or(SOON * 2, &format!("{n} mails to {name} about {subject:?}"), || {
             let have = self.mails(name, subject).len();
             if have >= n { Ok(()) } else { Err(self.subjects(name).join("\n")) }
         });
@@ -180,4 +181,16 @@ pub fn faketime() -> Option<&'static str> {
     ]
     .into_iter()
     .find(|path| Path::new(path).exists())
+}
+
+/// Asks for runs until every change before this moment is in the copy. (`Daemon::catch_up` waits
+/// for the deletes' time as well, which the vendor tells by the minute.)
+pub fn caught_up(daemon: &Daemon, name: &str) {
+    let now = jiff::Timestamp::now().as_second();
+    eventually_or(SOON, &format!("{name} has what was changed"), || {
+        daemon.sync(name);
+        let status = daemon.status(name);
+        let to = status["caught_up_to"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        if to.is_some_and(|to| to.as_second() > now) { Ok(()) } else { Err(format!("{status:#}")) }
+    });
 }

@@ -105,7 +105,7 @@ fn each_problem_has_its_reason_and_one_mail() {
 
     // What concerns one object stops no other.
     lab.sandbox("unknown").ctl(&["touch", "Account", "4"]);
-    lab.daemon.catch_up("unknown");
+    lab::caught_up(&lab.daemon, "unknown");
     let status = lab.status_is("unknown", "Active", "idle", "crmsync test unknown", false);
     assert!(
         status["detail"].as_str().unwrap().contains("Invoice__c is not at the source"),
@@ -115,7 +115,7 @@ fn each_problem_has_its_reason_and_one_mail() {
     lab.sandbox("denied").ctl(&["touch", "Account", "4"]);
     let status = lab.status_is("denied", "Active", "idle", "crmsync test denied", false);
     assert!(status["detail"].as_str().unwrap().contains("Contact"), "{status:#}");
-    lab.daemon.catch_up("denied");
+    lab::caught_up(&lab.daemon, "denied");
     let accounts = lab.sandbox("denied").source("Account", &[]);
     lab.daemon.replica("denied").assert_same("account", &accounts);
     lab.wait_mails("denied", "object Contact removed at the source", 1);

@@ -66,7 +66,8 @@ impl Scene {
     }
 
     fn servers(issuer: Issuer) -> (Sandbox, Option<(Oidc, Gate)>, TcpProxy, Postfix) {
-        let sandbox = Sandbox::start(&["--rotate", "--records", "Account=60"]);
+        let sandbox =
+            Sandbox::start(&["--rotate", "--records", "Account=60", "--records", "Contact=20"]);
         let (oidc, proxy) = match issuer {
             Issuer::Sandbox => (None, TcpProxy::start(sandbox.port())),
             Issuer::Oidc => {
@@ -199,7 +200,7 @@ impl Scene {
         self.sandbox.ctl(&["touch", "Account", "5"]);
         self.authorize();
         self.daemon.wait_reason(NAME, "Active", "idle");
-        self.daemon.catch_up(NAME);
+        self.daemon.follow(NAME);
         self.same();
         assert!(self.request().is_null(), "the request is closed");
         self.expect_mails(mails + 2);

@@ -109,6 +109,11 @@ fn carry(mut client: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         if from.read_line(&mut head)? == 0 {
             return Ok(());
         }
+        // Answers are to be read here: not packed.
+        if head[start..].to_ascii_lowercase().starts_with("accept-encoding") {
+            head.truncate(start);
+            continue;
+        }
         let line = head[start..].trim_end();
         if line.is_empty() {
             break;

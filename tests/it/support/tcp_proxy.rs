@@ -11,7 +11,7 @@ use super::ports;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -197,13 +197,15 @@ struct Turn {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("the proxy's state")
+        // a test that failed while it waited must not take the clean-up with it
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits while the proxy lives and `held` says so; answers with the mode then in force.
     fn wait_while(&self, held: impl Fn(Mode) -> bool) -> Option<Mode> {
         let state = self.lock();
-        let state = self.bell.wait_while(state, |s| !s.ended && held(s.mode)).expect("the proxy");
+        let state = self.bell.wait_while(state, |s| !s.ended && held(s.mode));
+        let state = state.unwrap_or_else(PoisonError::into_inner);
         (!state.ended).then_some(state.mode)
     }
 
