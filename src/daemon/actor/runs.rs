@@ -328,15 +328,6 @@ impl Actor {
                 });
                 (RunResult::Stopped(StopWhy::Host), "failed".to_owned(), text)
             }
-            End::Store(
-                error @ (StoreError::Stale { .. }
-                | StoreError::UnknownConnection(_)
-                | StoreError::NameTaken(_)),
-            ) => {
-                // No trouble of the disk: somebody else wrote at the same moment.
-                let text = error.to_string();
-                (RunResult::Failed(Fault::passing(text.clone())), "failed".to_owned(), text)
-            }
             End::Store(error) => {
                 let text = error.to_string();
                 let result = match error {
