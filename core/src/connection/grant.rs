@@ -25,7 +25,7 @@ impl Stepper<'_> {
         self.fx.push(Effect::CloseRequest(Closed::Granted));
         self.audit(by, "authorized");
         self.try_now();
-        self.ring_after();
+        self.ring();
     }
 
     pub(super) fn unconfirmed_rejected(&mut self, by: &str) {

@@ -93,7 +93,11 @@ impl Stepper<'_> {
             }
             Event::SettingsChanged => {
                 self.try_now();
-                self.ring_after();
+                if self.c.busy() && self.c.again == Again::No {
+                    self.c.again = Again::Yes;
+                } else {
+                    self.ring();
+                }
             }
             Event::Retired => {
                 if !matches!(self.c.configured, Configured::Retired { .. }) {
@@ -134,7 +138,7 @@ impl Stepper<'_> {
                 if !matches!(self.c.pause, Pause::No) {
                     self.c.pause = Pause::No;
                     self.audit(by, "resumed");
-                    self.ring_after();
+                    self.ring();
                 }
             }
             Event::QuotaHeld { limit, used, max, next_probe } => {
@@ -205,7 +209,7 @@ impl Stepper<'_> {
             if let QuotaHold::Held { limit, used, max, .. } = self.c.hold.clone() {
                 self.raise(Concern::QuotaHeld, quota_text(&limit, used, max));
             }
-            self.ring_after();
+            self.ring();
         }
     }
 
@@ -246,15 +250,6 @@ impl Stepper<'_> {
             && not_before(&self.c).is_none_or(|t| t <= self.now)
         {
             self.start(false);
-        }
-    }
-
-    /// Starts a run, or has one follow the one that is still winding down.
-    pub(super) fn ring_after(&mut self) {
-        if self.c.busy() && self.c.again == Again::No {
-            self.c.again = Again::Yes;
-        } else {
-            self.ring();
         }
     }
 
@@ -321,7 +316,19 @@ impl Stepper<'_> {
             RunResult::Failed(fault) => self.fault(fault),
         }
         match again {
-            Again::No => {}
+            Again::No => {
+                // What stopped it may be over already (resumed, authorized): nothing is waited
+                // for that stands in nobody's way. At the line the meter says when.
+                if let RunResult::Stopped(
+                    StopWhy::Pause
+                    | StopWhy::Configuration
+                    | StopWhy::Authorization
+                    | StopWhy::Host,
+                ) = result
+                {
+                    self.ring();
+                }
+            }
             Again::Yes => self.ring(),
             Again::DespiteQuota => {
                 self.end_pause();

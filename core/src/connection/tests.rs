@@ -414,28 +414,3 @@ fn problems_that_are_stored_have_words_too() {
         assert!(s.word == Word::Error && !s.hint.is_empty());
     }
 }
-
-#[test]
-fn what_lifts_the_reason_of_a_stop_is_followed_by_a_run() {
-    for lift in [Event::Resumed { by: "ada".into() }, Event::Granted { by: "ada".into() }] {
-        let mut b = Bench::good(true);
-        b.on(Event::Due, 900);
-        b.on(Event::RunStarted { id: "1".into(), phase: Phase::Loading }, 900);
-        b.on(Event::Paused { by: "ada".into(), until: None, note: None }, 910);
-        b.on(Event::Resumed { by: "ada".into() }, 911);
-        b.on(lift, 912);
-        let result = RunResult::Stopped(StopWhy::Pause);
-        b.on(Event::RunFinished { id: "1".into(), result }, 913);
-        assert!(b.starts(), "{:?}", b.fx);
-    }
-}
-
-#[test]
-fn a_test_does_not_undo_a_disconnect() {
-    let mut b = Bench::good(false);
-    b.on(Event::Disconnected { by: "ada".into() }, 10);
-    b.on(Event::ProbeResult(Ok(())), 20);
-    assert!(b.c.latched() && !b.starts());
-    b.on(Event::Granted { by: "ada".into() }, 30);
-    assert!(!b.c.latched() && b.starts());
-}

@@ -308,15 +308,3 @@ fn a_sweep_after_a_change_of_sight_never_becomes_one_that_deletes() {
     let out = s.stepped(Slot::Sweep, None, &Step::Done, time(4));
     assert!(matches!(out[..], [Consequence::EndSweep { hide: true, approved: false }]));
 }
-
-#[test]
-fn a_change_of_sight_during_a_first_load_is_compared_after_it() {
-    let mut state = ObjectState::new(vec!["Id".into()], Time::UNIX_EPOCH);
-    state.begin_sweep(SweepReason::Sight, Time::UNIX_EPOCH);
-    assert_eq!(state.sweep, None, "nothing was passed yet");
-    state.delivered(Slot::Load, None, Some("a".into()));
-    state.begin_sweep(SweepReason::LogGap, Time::UNIX_EPOCH);
-    assert_eq!(state.sweep, None);
-    state.begin_sweep(SweepReason::Sight, Time::UNIX_EPOCH);
-    assert!(state.sweep.is_some() && state.caught_up().is_none());
-}

@@ -170,6 +170,7 @@ impl Handle {
 struct Running {
     id: String,
     stop: CancellationToken,
+    cut: CancellationToken,
     /// Of the grant that it began with.
     generation: u64,
     why: Option<connection::StopWhy>,

@@ -83,7 +83,7 @@ impl Actor {
 
     pub(super) fn start_run(&mut self, despite_quota: bool) {
         let run_id = self.next_run.take().unwrap_or_else(|| self.new_run_id());
-        let stop = CancellationToken::new();
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let now = self.shared.env.now();
         let phase = if self.summary.is_empty() || self.summary.iter().any(|o| o.state.loading()) {
             Phase::Loading
@@ -122,6 +122,7 @@ impl Actor {
             store: self.shared.store.clone(),
             env: self.shared.env,
             stop: stop.clone(),
+            cut: cut.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
             erase_before: self.erase_before(now),
             progress: Box::new(move |p| {
@@ -139,6 +140,7 @@ impl Actor {
         self.running = Some(Running {
             id: run_id.clone(),
             stop: stop.clone(),
+            cut,
             generation: self.state.generation,
             why: None,
             started: now,
@@ -226,6 +228,9 @@ impl Actor {
 
     /// Waits until the run has stopped, and no longer than a call on its way may take to give up.
     pub(super) async fn end_run(&mut self) {
+        if let Some(run) = &self.running {
+            run.cut.cancel();
+        }
         while self.running.is_some() {
             match self.mailbox.recv().await {
                 Some(Message::RunOver(id, report)) => self.run_over(&id, *report),

@@ -27,10 +27,10 @@ impl Actor {
         let spent = match &self.state.grant {
             // Put away by an admin: a test does not take it into use again.
             connection::Grant::Dead { reason: Reason::DisconnectedByAdmin, .. } => latched.clone(),
-            connection::Grant::Dead { reason, text, .. }
+            connection::Grant::Dead { reason, .. }
                 if self.rules().rotates && of_the_token(reason) =>
             {
-                Some(if text.is_empty() { reason.to_string() } else { format!("{reason}: {text}") })
+                latched.clone()
             }
             connection::Grant::Never => Some("never authorized".to_owned()),
             connection::Grant::Good { .. }

@@ -106,10 +106,9 @@ impl Run {
             let (sink, batches) = mpsc::channel(2);
             let ctx = Ctx { session: &session, toll: toll.as_ref() };
             let sent = provider.send(ctx, call, schema, sink);
-            let stop = self.work.stop.clone();
+            let cut = self.work.cut.clone();
             let both = async { tokio::join!(sent, self.write_batches(call, slots, batches)) };
-            // What is committed covers itself; a read whose answer is given up is read again.
-            let (outcome, written) = patiently(&stop, both).await?;
+            let (outcome, written) = patiently(&cut, both).await?;
             written?;
             match outcome {
                 Ok(outcome) => {

@@ -29,8 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long a run that is to stop gives the answer to a question.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// What a call on its way gets to end in once the daemon stops or the connection is put away.
+const CUT_AFTER: Duration = Duration::from_secs(3);
 /// No call takes longer, its turn at the quota line included: a server that sends a byte a minute
 /// must not keep a worker for ever.
 const LONGEST_CALL: Duration = Duration::from_mins(15);
@@ -59,6 +59,8 @@ pub struct Work {
     pub env: Env,
     /// Pulled to stop at the next checkpoint.
     pub stop: CancellationToken,
+    /// Pulled when there is no time to wait for the checkpoint: a call on its way is given up.
+    pub cut: CancellationToken,
     /// Usual distance of runs.
     pub interval: SignedDuration,
     /// Rows marked as deleted leave the replica when they are older than this; none: not today.
@@ -370,7 +372,7 @@ impl Run {
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
             let ctx = Ctx { session: &session, toll: self.toll.as_ref() };
-            match patiently(&self.work.stop, question(ctx)).await? {
+            match patiently(&self.work.cut, question(ctx)).await? {
                 Ok(value) => return Ok(value),
                 Err(Failure::Held) => return Err(Stop::Quota),
                 Err(Failure::Fault(fault)) => return Err(Stop::Fault(fault)),
@@ -445,13 +447,12 @@ impl Run {
     }
 }
 
-/// Waits for a call, but not for ever, and not for long in a run that is to stop. A call that is
-/// given up counts as lost; what it delivered is committed or not, with its position. Never used
-/// around a refresh: what comes with its answer is lost without it.
-async fn patiently<T>(stop: &CancellationToken, call: impl Future<Output = T>) -> Result<T, Stop> {
+/// Waits for a call, but not for ever. A call that is given up counts as lost; what it delivered
+/// is committed or not, with its position. Never put a refresh in here: its answer is waited for.
+async fn patiently<T>(cut: &CancellationToken, call: impl Future<Output = T>) -> Result<T, Stop> {
     let given_up = async {
-        stop.cancelled().await;
-        tokio::time::sleep(ANSWER_WITHIN).await;
+        cut.cancelled().await;
+        tokio::time::sleep(CUT_AFTER).await;
     };
     tokio::select! {
         biased;
