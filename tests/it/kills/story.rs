@@ -9,7 +9,7 @@ use crate::support::sqlite::Source;
 use crate::support::tcp_proxy::TcpProxy;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// The connection's name.
@@ -186,7 +186,7 @@ impl Story {
     /// stays out; the numbers of the last that was answered well, and of the one that was not.
     pub fn until_death(
         &self,
-        next: impl Fn(&PathBuf, usize) -> std::io::Result<u16> + Send + 'static,
+        next: impl Fn(&Path, usize) -> std::io::Result<u16> + Send + 'static,
     ) -> std::thread::JoinHandle<(Option<usize>, usize)> {
         let socket = self.daemon.socket();
         std::thread::spawn(move || {
@@ -206,7 +206,7 @@ impl Story {
 }
 
 /// One command at a socket; an error when no answer comes.
-pub fn command(socket: &PathBuf, path: &str) -> std::io::Result<u16> {
+pub fn command(socket: &Path, path: &str) -> std::io::Result<u16> {
     raw_api(socket, "POST", path, Some(&json!({}))).map(|reply| reply.status)
 }
 
