@@ -8,6 +8,8 @@
 # make clean-run   .ci/run on a fresh clone of HEAD, as a stranger would see it
 
 CARGO ?= cargo
+# The tests of the programs mostly wait for servers: more of them than cores at the same time.
+IT_THREADS ?= 5
 .PHONY: help deps build test judges torture bench demo check clean-run
 .DEFAULT_GOAL := help
 
@@ -22,7 +24,9 @@ build:
 	$(CARGO) build --locked --workspace --bins
 
 test: deps build
-	env -u CRMSYNC_TORTURE $(CARGO) test --locked --workspace
+	env -u CRMSYNC_TORTURE $(CARGO) test --locked --workspace --exclude crmsync
+	env -u CRMSYNC_TORTURE $(CARGO) test --locked --package crmsync --lib --bins
+	env -u CRMSYNC_TORTURE $(CARGO) test --locked --package crmsync --test it -- --test-threads $(IT_THREADS)
 	@$(MAKE) --no-print-directory judges
 
 # the vendors' own clients against the sandbox
@@ -30,7 +34,9 @@ judges:
 	@if [ -e tests/judges/run.sh ]; then bash tests/judges/run.sh; fi
 
 torture: deps build
-	CRMSYNC_TORTURE=full $(CARGO) test --locked --workspace
+	CRMSYNC_TORTURE=full $(CARGO) test --locked --workspace --exclude crmsync
+	CRMSYNC_TORTURE=full $(CARGO) test --locked --package crmsync --lib --bins
+	CRMSYNC_TORTURE=full $(CARGO) test --locked --package crmsync --test it -- --test-threads $(IT_THREADS)
 
 bench:
 	@bash .ci/deps build

@@ -86,7 +86,7 @@ fn without_its_key_it_is_degraded_and_deletes_nothing() {
     fs::rename(&aside, &key).unwrap();
     sandbox.ctl(&["touch", "Account", "11"]);
     daemon.start_again();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.wait_reason("sf", "Active", "idle");
     same(&daemon, &sandbox);
     assert_eq!(sandbox.counter("token:refused"), 0);
@@ -129,7 +129,7 @@ fn a_newer_store_stops_it_with_78_and_is_not_touched() {
     assert!(fs::read(&path).unwrap() == before, "the store was touched");
     version(old);
     daemon.start_again();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     same(&daemon, &sandbox);
     daemon.stop();
 }
@@ -161,7 +161,7 @@ fn a_foreign_file_in_the_place_of_a_replica_is_left_alone() {
     assert_eq!(fs::read(&path).unwrap(), b"dear diary");
     fs::remove_file(&path).unwrap();
     fs::rename(daemon.path("ours.db"), &path).unwrap();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.wait_reason("sf", "Active", "idle");
     same(&daemon, &sandbox);
     daemon.stop();
@@ -170,7 +170,7 @@ fn a_foreign_file_in_the_place_of_a_replica_is_left_alone() {
 #[test]
 fn a_lost_store_adopts_the_replica_with_its_cursors() {
     let (sandbox, mut daemon) = loaded(&[]);
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.stop();
     let stamps = |daemon: &Daemon| {
         daemon.replica("sf").query("select id, _synced_at, _crmsync_seq from account order by id")
@@ -199,12 +199,12 @@ fn a_lost_replica_is_loaded_again() {
     daemon.stop();
     fs::remove_file(daemon.path("replica/sf.db")).unwrap();
     daemon.start_again();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.wait_reason("sf", "Active", "idle");
     same(&daemon, &sandbox);
     // Under its hands, too.
     fs::remove_file(daemon.path("replica/sf.db")).unwrap();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.wait_reason("sf", "Active", "idle");
     same(&daemon, &sandbox);
     assert_eq!(daemon.detail("sf")["request"], Value::Null);

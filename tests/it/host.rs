@@ -84,7 +84,7 @@ fn a_full_disk_of_the_replica_is_told_once_and_passes() {
     assert_eq!(subjects(&daemon).len(), before.len() + 1, "{:?}", subjects(&daemon));
 
     disk.free();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.wait_reason("sf", "Active", "idle");
     same(&daemon, &sandbox);
     daemon.replica("sf").assert_intact();
@@ -135,7 +135,7 @@ fn a_full_disk_of_the_state_burns_no_grant_and_passes() {
     disk.free();
     daemon.api("POST", "/v1/connections/sf/resume", Some(&serde_json::json!({}))).ok();
     daemon.wait_reason("sf", "Active", "idle");
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     same(&daemon, &sandbox);
     assert_eq!(sandbox.counter("token:refused"), 0, "the grant was burnt");
     assert!(sandbox.counter("token:refresh_token") > refreshes, "no token was ever renewed");
@@ -180,7 +180,7 @@ fn a_full_disk_around_each_refresh_burns_no_grant() {
         disk.free();
         daemon.api("POST", "/v1/connections/sf/resume", Some(&serde_json::json!({}))).ok();
         daemon.wait_reason("sf", "Active", "idle");
-        daemon.catch_up("sf");
+        daemon.follow("sf");
         assert_eq!(sandbox.counter("token:refused"), 0, "round {round}");
     }
     same(&daemon, &sandbox);
@@ -217,7 +217,7 @@ fn a_read_only_state_folder_is_refused_with_a_hint_and_nothing_is_touched() {
 
     disk.remount("rw");
     daemon.start_again();
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     same(&daemon, &sandbox);
     daemon.stop();
 }
@@ -240,7 +240,7 @@ fn a_read_only_replica_folder_is_told_and_passes() {
     let status = daemon.wait_reason("sf", "Error", "replica unavailable");
     assert!(status["detail"].as_str().unwrap().contains("sf.db"), "{status:#}");
     disk.remount("rw");
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     same(&daemon, &sandbox);
     daemon.stop();
 }
@@ -304,7 +304,7 @@ fn a_provider_that_is_away_is_waited_for_without_a_mail() {
     let status = daemon.wait_reason("sf", "Active", "retrying");
     assert!(status["detail"].as_str().unwrap().contains("tries again at"), "{status:#}");
     proxy.set(Mode::Pass);
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     same(&daemon, &sandbox);
     assert_eq!(subjects(&daemon).len(), before, "{:?}", subjects(&daemon));
     daemon.stop();

@@ -135,7 +135,7 @@ fn nonsense_is_told_and_changes_nothing() {
         bench.no_panic();
     }
     bench.sandbox.ctl(&["touch", "Account", "20"]);
-    bench.daemon.catch_up("sf");
+    bench.daemon.follow("sf");
     bench.daemon.wait_reason("sf", "Active", "idle");
     bench.same();
     bench.daemon.stop();
@@ -153,7 +153,7 @@ fn nonsense_at_the_token_endpoint_burns_no_grant() {
         assert_eq!(status["needs_authorization"], false, "{what}: {status:#}");
         bench.no_panic();
     }
-    bench.daemon.catch_up("sf");
+    bench.daemon.follow("sf");
     bench.same();
     assert_eq!(bench.daemon.detail("sf")["request"], serde_json::Value::Null);
     bench.daemon.stop();
@@ -188,7 +188,7 @@ fn a_giant_answer_needs_no_giant_memory() {
         assert_eq!(bench.rows(), before, "{what}");
         bench.no_panic();
     }
-    bench.daemon.catch_up("sf");
+    bench.daemon.follow("sf");
     bench.same();
     bench.daemon.stop();
 }
@@ -205,7 +205,7 @@ fn answers_cut_anywhere_lose_nothing() {
         let fine = matches!(status["reason"].as_str(), Some("retrying" | "idle"));
         assert!(fine && status["status"] == "Active", "{bytes}: {status:#}");
         bench.sandbox.ctl(&["clear-faults"]);
-        bench.daemon.catch_up("sf");
+        bench.daemon.follow("sf");
         bench.same();
         bench.no_panic();
     }

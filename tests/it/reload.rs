@@ -146,7 +146,7 @@ fn a_rename_keeps_grant_cursor_and_copy() {
     let meter = daemon.api("GET", "/v1/quota", None).ok();
     assert_eq!(meter["domains"][0]["connections"], json!(["new"]));
     sandbox.ctl(&["touch", "Account", "5"]);
-    daemon.catch_up("new");
+    daemon.follow("new");
     daemon.replica("new").assert_same("account", &sandbox.source("Account", &[]));
     daemon.stop();
     daemon.start_again();

@@ -81,7 +81,7 @@ fn it_stops_within_ten_seconds_at_any_moment() {
             daemon.authorize_as("sf", &sandbox.user, &sandbox.password, false).ok();
         }
     }
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.wait_reason("sf", "Active", "idle");
     for object in ["Account", "Contact"] {
         daemon.replica("sf").assert_same(&object.to_lowercase(), &sandbox.source(object, &[]));

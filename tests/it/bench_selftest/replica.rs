@@ -12,7 +12,7 @@ fn source() -> Source {
     ]});
     let record = |id: &str, name: &str, deleted: bool| -> Map<String, Value> {
         let text = format!(
-            r#"{{"Id":"{id}","Name":"{name}","Amount__c":12345678901234567.89,"Open":true,
+            r#"{{"Id":"{id}","Name":"{name}","Amount__c":"12345678901234567.89","Open":true,
                 "Stamp":"2026-01-02T03:04:05.000+0000","Where":null,"IsDeleted":{deleted}}}"#
         );
         serde_json::from_str(&text).unwrap()

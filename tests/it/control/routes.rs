@@ -191,7 +191,7 @@ fn the_stream_tells_of_a_run_and_ends_with_the_daemon() {
         all
     });
     sandbox.ctl(&["touch", "Account", "3"]);
-    daemon.catch_up("sf");
+    daemon.follow("sf");
     daemon.stop();
     eventually_or(Duration::from_secs(20), "the stream ends", || {
         if listener.is_finished() { Ok(()) } else { Err(String::new()) }
