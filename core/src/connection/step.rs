@@ -326,7 +326,13 @@ impl Stepper<'_> {
                     self.ring();
                 }
             }
-            Again::Yes => self.ring(),
+            // Somebody wished for it: no wait after a fault stands in the way of that.
+            Again::Yes => {
+                self.end_pause();
+                if obstacle(&self.c, self.now, false).is_none() {
+                    self.start(false);
+                }
+            }
             Again::DespiteQuota => {
                 self.end_pause();
                 if obstacle(&self.c, self.now, true).is_none() {

@@ -318,6 +318,12 @@ impl Actor {
                 let why = StopWhy::Authorization;
                 (RunResult::Stopped(why), format!("stopped: {}", word(why)), text)
             }
+            // It failed while it gave way: with settings that no longer hold, or in the middle of
+            // an answer that was given up. That says nothing of the next run.
+            End::Failed(Fault::Passing { what, .. }) if run.why.is_some() => {
+                let why = run.why.unwrap_or(StopWhy::Configuration);
+                (RunResult::Stopped(why), format!("stopped: {}", word(why)), what)
+            }
             End::Failed(fault) => {
                 let text = fault.to_string();
                 (RunResult::Failed(fault), "failed".to_owned(), text)

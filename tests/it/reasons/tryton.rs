@@ -55,7 +55,7 @@ fn a_real_tryton_refuses_in_its_own_ways() {
     // A model that may no longer be read: named, and the others go on.
     let rules = erp.refuse_reads("party.address");
     erp.write("party.party", &parties[..3], &serde_json::json!({"name": "renamed"}));
-    lab.daemon.sync("erp");
+    lab.daemon.follow("erp");
     let status = lab.status_is("erp", "Active", "idle", "crmsync test erp", false);
     assert!(status["detail"].as_str().unwrap().contains("party.address"), "{status:#}");
     assert_same(&lab, &erp, &["party.party"]);

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_number_is_real_only_while_its_text_survives() {
-        let raw = |text: &str| Kind::Decimal.cell(&serde_json::from_str(text).unwrap());
+        let raw = |text: &str| Kind::Decimal.cell(&json!(text));
         assert_eq!(raw("0.10"), Cell::Real(0.1));
         assert_eq!(raw("1.0E7"), Cell::Real(1e7));
         assert_eq!(raw("-0.0"), Cell::Real(-0.0));
