@@ -26,6 +26,7 @@ mod canary;
 mod control;
 mod demo;
 mod folders;
+mod following;
 mod host;
 mod hostile;
 mod identity;
