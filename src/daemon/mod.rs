@@ -9,6 +9,7 @@ pub mod clock;
 pub mod commands;
 pub mod configuration;
 pub mod copy;
+pub mod desk;
 pub mod env;
 pub mod grant;
 pub mod hardening;

@@ -5,8 +5,8 @@
 //! on its way, 10 s at most.
 
 use super::bell::Bell;
-use super::commands::Desk;
 use super::configuration;
+use super::desk::Desk;
 use super::env::{self, Env};
 use super::outbox;
 use super::shared::Shared;

@@ -5,6 +5,7 @@
 //! under a name of its own.
 
 use super::effects::{Extra, refused};
+use super::proof::{Proof, Proved, Reply, prove};
 use super::{Actor, Answer, Message};
 use crate::auth;
 use crate::control::protocol::{
@@ -12,66 +13,32 @@ use crate::control::protocol::{
     RefusalCode, RequestLine,
 };
 use crate::daemon::grant::{
-    CANDIDATE, FORMER, Holder, Keys, PASSWORD, REFRESH_TOKEN, SessionError, VERIFIER,
+    CANDIDATE, FORMER, Keys, PASSWORD, REFRESH_TOKEN, SessionError, VERIFIER,
 };
-use crate::daemon::work::Wishes;
-use crate::provider::{Ctx, Failure, Session, Toll};
+use crate::provider::Session;
+use crate::store::Change;
 use crate::store::vault::Vault;
-use crate::store::{Change, StoreError};
-use crmsync_core::connection::{Event, Grant, StopWhy};
-use crmsync_core::domain::{CheckOutcome, CredentialKind, Fault, Identity, Reason};
+use crmsync_core::connection::{Event, Grant};
+use crmsync_core::domain::{CredentialKind, Fault, Reason};
 use crmsync_core::quota::Exempt;
-use crmsync_core::reauth::{self, Attempt, Door, Request, State, Verdict};
+use crmsync_core::reauth::{self, Attempt, Door, Request, State};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// What a proof brought; comes back through the mailbox.
-pub struct Proved {
-    by: Caller,
-    result: Result<Proof, Fault>,
-    as_other_account: bool,
-    answer: Reply,
-}
-
-struct Proof {
-    session: Session,
-    /// Keys of the settings it was made with; a reload may have changed them since.
-    keys: Keys,
-    identity: Identity,
-    /// To be sealed; none for what needs no credential of its own.
-    credential: Option<(&'static str, SecretString)>,
-    /// Required permissions that are missing: label, and how to grant it.
-    missing: Vec<(String, String)>,
-}
-
-enum Reply {
-    Grant(Answer<GrantReply>),
-    Reauthorize(Answer<ReauthorizeReply>),
-}
-
-impl Reply {
-    fn send(self, reply: Result<GrantReply, Refusal>) {
-        match self {
-            Self::Grant(answer) => drop(answer.send(reply)),
-            Self::Reauthorize(answer) => drop(answer.send(reply.map(ReauthorizeReply::Done))),
-        }
-    }
-}
-
-fn failed(what: &str, why: impl std::fmt::Display) -> Refusal {
+pub(super) fn failed(what: &str, why: impl std::fmt::Display) -> Refusal {
     Refusal::new(RefusalCode::Failed, format!("{what}: {why}"))
 }
 
 impl Actor {
-    fn vault(&self) -> Result<Arc<Vault>, Refusal> {
+    pub(super) fn vault(&self) -> Result<Arc<Vault>, Refusal> {
         self.shared.vault.open().map_err(|e| {
             Refusal::new(RefusalCode::Unavailable, e.to_string()).hint("crmsync key status")
         })
     }
 
     /// The open request; a new one where an admin comes without being asked.
-    fn request_for(&self, by: &Caller) -> Request {
+    pub(super) fn request_for(&self, by: &Caller) -> Request {
         if let Some(open) = self.request.as_ref().filter(|r| r.is_open()) {
             return open.clone();
         }
@@ -296,7 +263,7 @@ impl Actor {
         });
     }
 
-    fn prove_client_credentials(
+    pub(super) fn prove_client_credentials(
         &mut self,
         by: Caller,
         as_other_account: bool,
@@ -325,214 +292,6 @@ impl Actor {
                 answer,
             })));
         });
-    }
-
-    /// The attempt brought no grant: the request stays open and says why. What is wrong with the
-    /// grant in use stays told; a connection that never had one tells what is wrong with this one.
-    fn not_granted(&mut self, fault: &Fault) {
-        let request = self.request.as_ref().and_then(|r| r.failed(&fault.to_string()).ok());
-        let mut events = Vec::new();
-        if let Fault::NeedsAuthorization { reason, text } = fault
-            && self.state.latched()
-            && matches!(
-                reason,
-                Reason::WrongOrg { .. } | Reason::PermissionsMissing { .. } | Reason::AppBlocked
-            )
-        {
-            events.push(Event::Rejected { reason: reason.clone(), text: text.clone() });
-        }
-        if let Err(error) = self.apply(&events, Extra { request, ..Extra::default() }) {
-            self.not_stored(&error);
-        }
-    }
-
-    pub(super) async fn proved(&mut self, proved: Proved) {
-        let Proved { by, result, as_other_account, answer } = proved;
-        let what = format!("reauthorizing {}", self.name);
-        let proof = match result {
-            Ok(proof) => proof,
-            Err(fault) => {
-                self.not_granted(&fault);
-                let hint = format!("crmsync reauthorize {}", self.name);
-                answer.send(Err(failed(&what, &fault).hint(hint)));
-                return;
-            }
-        };
-        let pinned = match self.holder.identity() {
-            Ok(pinned) => pinned,
-            Err(error) => return answer.send(Err(refused(&what, &error))),
-        };
-        let org = self.settings.org_id.as_deref();
-        let verdict = reauth::judge(pinned.as_ref(), org, &proof.identity, as_other_account);
-        if let Verdict::OtherOrg { expected, found, .. } = &verdict {
-            let text = format!(
-                "the account {} belongs to org {found}, this connection to {expected}",
-                proof.identity.username
-            );
-            let reason = verdict.reason().unwrap_or(Reason::NeverAuthorized);
-            self.not_granted(&Fault::NeedsAuthorization { reason, text: text.clone() });
-            self.revoke_quietly(&proof);
-            let hint = "log in with an account of the pinned org; to follow another org, make a new connection";
-            return answer.send(Err(failed(&what, text).hint(hint)));
-        }
-        if !proof.missing.is_empty() {
-            let (missing, how): (Vec<String>, Vec<String>) = proof.missing.iter().cloned().unzip();
-            let text = format!(
-                "{} lacks {}: {}",
-                proof.identity.username,
-                missing.join(", "),
-                how.join("; ")
-            );
-            let reason = Reason::PermissionsMissing { missing };
-            self.not_granted(&Fault::NeedsAuthorization { reason, text: text.clone() });
-            self.revoke_quietly(&proof);
-            let hint = format!("grant them, then `crmsync reauthorize {}`", self.name);
-            return answer.send(Err(failed(&what, text).hint(hint)));
-        }
-        let done = match &verdict {
-            Verdict::OtherAccount { expected, found } => {
-                self.keep_aside(&by, &proof, expected, found)
-            }
-            Verdict::Same
-            | Verdict::FirstTime
-            | Verdict::ChangedAsAsked { .. }
-            | Verdict::OtherOrg { .. } => self.seal(&by, proof, pinned.as_ref()).await,
-        };
-        answer.send(done);
-    }
-
-    /// Another account: sealed aside, until somebody confirms.
-    fn keep_aside(
-        &mut self,
-        by: &Caller,
-        proof: &Proof,
-        expected: &str,
-        found: &str,
-    ) -> Result<GrantReply, Refusal> {
-        let what = format!("reauthorizing {}", self.name);
-        let now = self.shared.env.now();
-        let vault = self.vault()?;
-        let request = self
-            .request_for(by)
-            .candidate(proof.identity.clone(), expected, &by.user, now)
-            .map_err(|e| failed(&what, e))?;
-        let mut change = Change::default();
-        if let Some((_, secret)) = &proof.credential {
-            let sealed = vault.put(&self.id, CANDIDATE, secret).map_err(|e| failed(&what, e))?;
-            change.secrets.push(sealed);
-        }
-        let id = request.id.clone();
-        let event =
-            Event::GrantUnconfirmed { expected: expected.to_owned(), found: found.to_owned() };
-        let extra = Extra { change, request: Some(request), ..Extra::default() };
-        self.apply(&[event], extra).map_err(|e| refused(&what, &e))?;
-        Ok(GrantReply::AwaitingConfirmation {
-            request: id,
-            expected: expected.to_owned(),
-            found: found.to_owned(),
-        })
-    }
-
-    /// The grant is good: credential, facts, wishes and state become true together.
-    async fn seal(
-        &mut self,
-        by: &Caller,
-        proof: Proof,
-        pinned: Option<&Identity>,
-    ) -> Result<GrantReply, Refusal> {
-        let what = format!("reauthorizing {}", self.name);
-        let vault = self.vault()?;
-        // A refresh of the old grant under way would store its own token over the new one.
-        let holder = Arc::clone(&self.holder);
-        let mut rest = holder.rest().await;
-        self.join(&proof.identity).map_err(|e| refused(&what, &e))?;
-        self.modified = self.shared.env.now();
-        self.modified_by.clone_from(&by.user);
-        self.become_granted(&what, &vault, by, &proof, pinned)?;
-        rest.take(proof.session);
-        Ok(GrantReply::Authorized {
-            account: proof.identity.username,
-            org: proof.identity.org_name.unwrap_or(proof.identity.org_id),
-        })
-    }
-
-    /// Stores the new grant and its event. A run may take over wishes at the same moment: then it
-    /// is tried again, for the grant is not to be had twice.
-    fn become_granted(
-        &mut self,
-        what: &str,
-        vault: &Vault,
-        by: &Caller,
-        proof: &Proof,
-        pinned: Option<&Identity>,
-    ) -> Result<(), Refusal> {
-        if pinned.is_some_and(|p| p.user_id != proof.identity.user_id) {
-            // A comparison of keys that began with the eyes of one account is not ended with
-            // those of another: rows that this one cannot see would count as deleted.
-            self.cancel_run(StopWhy::Configuration);
-        }
-        let mut tries = 0;
-        loop {
-            let change = self
-                .grant_change(vault, by, proof, pinned)
-                .map_err(|e| refused(what, &e))?
-                .map_err(|e| failed(what, e))?;
-            self.cause = "reauthorization";
-            let event = Event::Granted { by: by.user.clone() };
-            match self.apply_for(by, &[event], Extra { change, ..Extra::default() }) {
-                Ok(()) => return Ok(()),
-                Err(StoreError::Stale { .. }) if tries < 5 => tries += 1,
-                Err(error) => {
-                    self.not_stored(&error);
-                    return Err(refused(what, &error));
-                }
-            }
-        }
-    }
-
-    fn grant_change(
-        &self,
-        vault: &Vault,
-        by: &Caller,
-        proof: &Proof,
-        pinned: Option<&Identity>,
-    ) -> Result<Result<Change, crate::store::vault::VaultError>, StoreError> {
-        let now = self.shared.env.now();
-        let (mut facts, version) = self.holder.facts()?;
-        let other = pinned.is_some_and(|p| {
-            p.user_id != proof.identity.user_id || p.sight != proof.identity.sight
-        });
-        facts.identity = Some(proof.identity.clone());
-        facts.rotates = None;
-        facts.granted = Some(now);
-        facts.checked = Some(now);
-        facts.checked_with.clone_from(&proof.keys);
-        facts.by.clone_from(&by.user);
-        let (wishes_version, mut wishes) =
-            super::parsed::<Wishes>(self.shared.store.doc("wishes", &self.id)?);
-        wishes.describe = true;
-        wishes.sight |= other;
-        let seal = || {
-            let mut secrets =
-                vec![vault.remove(&self.id, CANDIDATE), vault.remove(&self.id, VERIFIER)];
-            if let Some((name, secret)) = &proof.credential {
-                // The former one stays until the new one has worked.
-                if let Some(former) = vault.get(&self.id, name)? {
-                    secrets.push(vault.put(&self.id, FORMER, &former)?);
-                }
-                secrets.push(vault.put(&self.id, name, secret)?);
-            }
-            Ok(secrets)
-        };
-        Ok(seal().map(|secrets| Change {
-            docs: vec![
-                self.holder.facts_doc(&facts, version),
-                self.doc("wishes", wishes_version, &wishes),
-            ],
-            secrets,
-            refresh: vec![(self.id.clone(), None)],
-            ..Change::default()
-        }))
     }
 
     pub(super) async fn confirm(&mut self, by: &Caller, answer: Answer<GrantReply>) {
@@ -612,14 +371,14 @@ impl Actor {
         Ok(super::view::request_line(&self.name, &request))
     }
 
-    fn revoke_quietly(&self, proof: &Proof) {
+    pub(super) fn revoke_quietly(&self, proof: &Proof) {
         if let Some((REFRESH_TOKEN, token)) = &proof.credential {
             self.revoke_token(token.clone());
         }
     }
 
     /// Takes a grant back that was never taken into use; one try, for nothing depends on it.
-    fn revoke_token(&self, token: SecretString) {
+    pub(super) fn revoke_token(&self, token: SecretString) {
         let (holder, name) = (Arc::clone(&self.holder), self.name.to_string());
         tokio::spawn(async move {
             let Ok(app) = holder.app() else { return };
@@ -724,37 +483,6 @@ impl Actor {
             extra.change.secrets.push(vault.remove(&self.id, FORMER));
         }
     }
-}
-
-/// Who answers with a new session, and whether it may do what is needed.
-async fn prove(
-    holder: &Holder,
-    keys: Keys,
-    toll: &dyn Toll,
-    session: Session,
-    credential: Option<(&'static str, SecretString)>,
-    objects: &[String],
-) -> Result<Proof, Fault> {
-    let plain = |failure: Failure| match failure {
-        Failure::Fault(fault) => fault,
-        Failure::Held => Fault::passing("held by the quota"),
-        Failure::SessionDead(text) => {
-            Fault::passing(format!("a session that was just made is refused: {text}"))
-        }
-    };
-    let ctx = Ctx { session: &session, toll };
-    let identity = holder.provider().identify(ctx).await.map_err(plain)?.value;
-    let checks = holder.provider().checks(ctx, &identity, objects).await.map_err(plain)?.value;
-    let missing = checks
-        .into_iter()
-        .filter_map(|c| match c.outcome {
-            CheckOutcome::Fail { required: true, detail } => Some((c.label, detail)),
-            CheckOutcome::Fail { .. }
-            | CheckOutcome::Pass { .. }
-            | CheckOutcome::Unknown { .. } => None,
-        })
-        .collect();
-    Ok(Proof { session, keys, identity, credential, missing })
 }
 
 fn hash(state: &SecretString) -> String {

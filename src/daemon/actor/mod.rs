@@ -5,9 +5,12 @@
 //! carried out. Invariants: what is in memory is what is in the store; at most one run; an effect
 //! that could not be stored is not carried out.
 
+mod asks;
 mod effects;
 mod grants;
 mod letters;
+mod probes;
+mod proof;
 mod runs;
 mod subject;
 pub mod view;
@@ -71,7 +74,7 @@ pub enum Message {
     /// A resume probe has ended; a refusal of the credential is told.
     ResumeProbed(Option<crmsync_core::domain::Fault>),
     /// A new grant was got and looked at.
-    Proved(Box<grants::Proved>),
+    Proved(Box<proof::Proved>),
     /// Status for people.
     Status(oneshot::Sender<ConnectionStatus>),
     /// Everything for people.

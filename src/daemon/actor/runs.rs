@@ -1,21 +1,17 @@
 //! Runs of a connection: when they are due, started, stopped, and what comes of them.
 
-use super::effects::{Extra, due_row, refused};
-use super::{Actor, Answer, Message, Running};
-use crate::control::protocol::{
-    Caller, ConnectionStatus, Event as Told, PauseRequest, Refusal, RefusalCode, RunLine,
-    SyncRequest,
-};
+use super::effects::{Extra, due_row};
+use super::{Actor, Message, Running};
+use crate::control::protocol::{Event as Told, RunLine};
 use crate::daemon::env::Env;
-use crate::daemon::grant::{SessionError, SessionOrHeld};
 use crate::daemon::toll::Purpose;
 use crate::daemon::work::{End, Report, Wishes, Work};
-use crate::provider::{Ctx, Failure, Toll};
+use crate::provider::Toll;
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow, StoreError};
-use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
-use crmsync_core::domain::{Concern, CredentialKind, Fault, Time};
-use crmsync_core::quota::{self, Exempt};
+use crmsync_core::connection::{Activity, Event, Phase, RunResult, StopWhy};
+use crmsync_core::domain::{Concern, Fault, Time};
+use crmsync_core::quota::Exempt;
 use crmsync_core::{schedule, sync};
 use jiff::SignedDuration;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,7 +73,7 @@ impl Actor {
         self.take(&[Event::Due], change);
     }
 
-    fn new_run_id(&self) -> String {
+    pub(super) fn new_run_id(&self) -> String {
         format!("{:016x}", self.shared.env.random())
     }
 
@@ -172,29 +168,6 @@ impl Actor {
         }
         self.erased = Some(now);
         now.checked_sub(self.settings.erase_after).ok()
-    }
-
-    /// What is due by the calendar while nothing else happens: an idle grant is kept alive (by one
-    /// refresh a week, for providers let it die unused), a former one is dropped after an hour.
-    pub(super) fn tend_grant(&mut self) {
-        let now = self.shared.env.now();
-        let Ok((facts, _)) = self.holder.facts() else { return };
-        let older = |at: Option<Time>, than| at.is_some_and(|at| now.duration_since(at) > than);
-        if older(facts.granted, SignedDuration::from_hours(1)) {
-            let mut extra = Extra::default();
-            self.holder_worked(&mut extra);
-            if !extra.change.secrets.is_empty()
-                && let Err(error) = self.apply(&[], extra)
-            {
-                self.not_stored(&error);
-            }
-        }
-        let idle = self.running.is_none() && !self.probing && !self.state.latched();
-        let code = self.provider.credential() == CredentialKind::Code;
-        let last = facts.used.max(facts.granted);
-        if idle && code && older(last, SignedDuration::from_hours(24 * 7)) {
-            self.probe();
-        }
     }
 
     /// Whether the copy is older than a few intervals.
@@ -436,90 +409,6 @@ impl Actor {
         }
     }
 
-    /// The meter of the domain changed, or may have by the clock.
-    pub(super) fn quota(&mut self, change: quota::Change) {
-        let event = match change {
-            quota::Change::Held { limit, used, max, next_probe } => {
-                Event::QuotaHeld { limit, used, max, next_probe: Some(next_probe) }
-            }
-            quota::Change::Freed => Event::QuotaFree,
-        };
-        // A run that may go above the line is not stopped: the step tells which.
-        self.cause = "quota";
-        self.take(&[event], Change::default());
-    }
-
-    /// Agrees with the meter, and sends the resume probe when one is due.
-    pub(super) fn look_at_quota(&mut self) {
-        let Some(gate) = self.gate.clone() else { return };
-        let probe = gate.probe_due();
-        match (gate.held(), &self.state.hold) {
-            (None, connection::QuotaHold::Held { .. }) => self.quota(quota::Change::Freed),
-            (Some(change), connection::QuotaHold::Free) => self.quota(change),
-            _ => {}
-        }
-        let now = self.shared.env.now();
-        let idle = self.running.is_none() && !self.probing;
-        let rested = self.resume_again().is_none_or(|again| again <= now);
-        if probe && idle && rested && self.may_probe_hold() {
-            self.resume_tried = Some(now);
-            self.resume_probe();
-        }
-    }
-
-    /// Whether this connection's credential may be used to look whether the hold is over.
-    pub(super) fn may_probe_hold(&self) -> bool {
-        let paused = !matches!(self.state.pause, connection::Pause::No);
-        self.settings.enabled && !paused && !self.state.latched()
-    }
-
-    /// Not before then is a resume probe tried again. The meter counts calls that left; a provider
-    /// without a usage call, or a token endpoint that refuses, never gets that far.
-    pub(super) fn resume_again(&self) -> Option<Time> {
-        self.resume_tried.and_then(|at| at.checked_add(quota::PROBE_EVERY).ok())
-    }
-
-    fn resume_probe(&mut self) {
-        let Ok(toll) = self.toll(Some(Exempt::ResumeProbe)) else { return };
-        self.probing = true;
-        let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
-        tokio::spawn(async move {
-            let refused = |fault: &Fault| matches!(fault, Fault::NeedsAuthorization { .. });
-            let fault = match holder.session().await {
-                Ok(session) => {
-                    let ctx = Ctx { session: &session, toll: toll.as_ref() };
-                    // Whatever it answers, the meter has heard it.
-                    match holder.provider().usage(ctx).await {
-                        Ok(_) | Err(Failure::Held) => None,
-                        Err(Failure::Fault(fault)) => Some(fault),
-                        Err(Failure::SessionDead(text)) => {
-                            // Not repeated: one call at most. The next probe has a new session.
-                            holder.renew(&session, &text).await.err().and_then(session_fault)
-                        }
-                    }
-                }
-                Err(e) => session_fault(e),
-            };
-            tracing::debug!(?fault, "the resume probe has ended");
-            let _ = own.send(Message::ResumeProbed(fault.filter(refused)));
-        });
-    }
-
-    /// Tries a suspect credential once more: a new session, and who answers.
-    pub(super) fn probe(&mut self) {
-        let Ok(toll) = self.toll(Some(Exempt::Reauthorization)) else { return };
-        self.probing = true;
-        let (holder, own) = (Arc::clone(&self.holder), self.own.clone());
-        let generation = self.state.generation;
-        tokio::spawn(async move {
-            if holder.provider().credential() != CredentialKind::Password {
-                holder.drop_session().await;
-            }
-            let result = holder.prove(toll.as_ref()).await.map_err(SessionOrHeld::fault);
-            let _ = own.send(Message::Probed(generation, result));
-        });
-    }
-
     pub(super) fn wish(&self, change: impl Fn(&mut Wishes)) {
         if let Err(error) = self.try_wish(change) {
             tracing::warn!(connection = %self.name, %error, "a wish was not stored");
@@ -539,135 +428,6 @@ impl Actor {
                 done => return done,
             }
         }
-    }
-
-    pub(super) fn sync(&mut self, by: &Caller, request: SyncRequest, answer: Answer<RunLine>) {
-        let _ = answer.send(self.try_sync(by, request));
-    }
-
-    fn try_sync(&mut self, by: &Caller, request: SyncRequest) -> Result<RunLine, Refusal> {
-        let name = self.name.to_string();
-        for object in &request.objects {
-            if !self.settings.objects.contains_key(object) {
-                let known: Vec<&str> = self.settings.objects.keys().map(String::as_str).collect();
-                return Err(Refusal::new(
-                    RefusalCode::Invalid,
-                    format!("syncing {name}: object `{object}` is not selected for it"),
-                )
-                .hint(format!("selected are {}", known.join(", "))));
-            }
-        }
-        let despite_quota = request.despite_quota;
-        let asked = Event::SyncRequested { by: by.user.clone(), despite_quota };
-        let now = self.shared.env.now();
-        let (_, effects) = connection::step(&self.state, &asked, now, &self.rules());
-        for effect in &effects {
-            if let connection::Effect::Refuse(refusal) = effect {
-                let code = match refusal {
-                    connection::Refusal::NeedsAuthorization(_) => RefusalCode::NeedsAuthorization,
-                    connection::Refusal::QuotaHeld { .. } => RefusalCode::QuotaHeld,
-                    connection::Refusal::KeyMissing => RefusalCode::Unavailable,
-                    connection::Refusal::Disabled | connection::Refusal::Paused { .. } => {
-                        RefusalCode::Conflict
-                    }
-                };
-                return Err(Refusal::new(code, format!("syncing {name}: {refusal}"))
-                    .hint(refusal.hint(&name)));
-            }
-        }
-        self.try_wish(|w| {
-            // A person who asks wants to see what is there now.
-            w.describe = true;
-            if request.full {
-                let all = self.settings.objects.keys().cloned();
-                let wanted: Vec<String> = if request.objects.is_empty() {
-                    all.collect()
-                } else {
-                    request.objects.clone()
-                };
-                w.full.extend(wanted);
-            }
-        })
-        .map_err(|e| refused("syncing", &e))?;
-        let before = self.running.as_ref().map(|r| r.id.clone());
-        let loading =
-            matches!(self.state.activity, Activity::Running { phase: Phase::Loading, .. });
-        self.cause = "command";
-        self.apply_for(by, &[asked], Extra::default()).map_err(|e| refused("syncing", &e))?;
-        // A run that was on already began before the wish; only a load is worth following, for it
-        // goes on for long, and to its own end.
-        let joined = self
-            .running
-            .as_ref()
-            .filter(|r| Some(&r.id) != before.as_ref() || (loading && !request.full));
-        let (id, started, outcome) = match joined {
-            Some(run) => (run.id.clone(), Some(run.started), "running"),
-            None => {
-                let next = self.next_run.take().unwrap_or_else(|| self.new_run_id());
-                self.next_run = Some(next.clone());
-                (next, None, "waiting")
-            }
-        };
-        Ok(RunLine {
-            id,
-            connection: name,
-            started: started.unwrap_or(now),
-            ended: None,
-            outcome: outcome.into(),
-            calls: 0,
-            read: 0,
-            changed: 0,
-            deleted: 0,
-            repeated: 1,
-            lines: Vec::new(),
-        })
-    }
-
-    pub(super) fn pause(
-        &mut self,
-        by: &Caller,
-        request: PauseRequest,
-        answer: Answer<ConnectionStatus>,
-    ) {
-        let now = self.shared.env.now();
-        let until = match request.for_seconds {
-            None => None,
-            Some(seconds) => {
-                let at = i64::try_from(seconds)
-                    .ok()
-                    .and_then(|s| now.checked_add(SignedDuration::from_secs(s)).ok());
-                if at.is_none() || seconds == 0 {
-                    let text = format!("pausing {}: {seconds} seconds is no span", self.name);
-                    let _ = answer.send(Err(Refusal::new(RefusalCode::Invalid, text)
-                        .hint("e.g. `--for 2d`, or without it until resumed")));
-                    return;
-                }
-                at
-            }
-        };
-        let event = Event::Paused { by: by.user.clone(), until, note: request.note };
-        self.command(by, "pause", event, answer);
-    }
-
-    pub(super) fn approve(&mut self, by: &Caller, answer: Answer<ConnectionStatus>) {
-        if self.state.deletes_held.is_empty() {
-            let text = format!("approving deletes of {}: none are held", self.name);
-            let _ = answer.send(Err(Refusal::new(RefusalCode::Conflict, text)));
-            return;
-        }
-        if let Err(error) = self.try_wish(|w| w.approve = true) {
-            let _ = answer.send(Err(refused("approving deletes", &error)));
-            return;
-        }
-        self.cause = "command";
-        self.command(by, "approve", Event::DeletesApproved { by: by.user.clone() }, answer);
-    }
-}
-
-fn session_fault(error: SessionError) -> Option<Fault> {
-    match error {
-        SessionError::Fault(fault) => Some(fault),
-        SessionError::Store(_) => None,
     }
 }
 
