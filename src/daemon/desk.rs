@@ -264,10 +264,10 @@ impl Desk {
         }
         // All that can be refused is refused before the connection is stopped.
         let rows = shared.store.connections().map_err(|e| store(&what, &e))?;
-        if !rows.iter().any(|c| c.name == old) {
+        let Some(row) = rows.iter().find(|c| c.name == old) else {
             let text = format!("{what}: there is no such connection");
             return Err(Refusal::new(RefusalCode::NotFound, text).hint("crmsync connections"));
-        }
+        };
         if rows.iter().any(|c| c.name == new) {
             let text = format!("{what}: a retired connection has the name `{new}`");
             return Err(
@@ -282,6 +282,9 @@ impl Desk {
             // It joins again under its new name; until then it speaks for nobody.
             shared.meters.all().iter().for_each(|gate| gate.leave(&handle.id));
         }
+        // Whoever dies between here and the end finds the file under its old name:
+        // `Supervisor::apply` brings it after, by this note.
+        self.supervisor.note_move(&row.id, Some(&from)).map_err(|e| store(&what, &e))?;
         shared.store.rename(old, new).map_err(|e| {
             // It goes on under its old name, with the next reload.
             self.supervisor.not_running(&from);
@@ -291,20 +294,7 @@ impl Desk {
             }
             store(&what, &e)
         })?;
-        // The name is the link between store and file: whoever dies here finds the file under its
-        // old name at the next start, see `Supervisor::apply`.
-        // A reader that holds the file may have kept it in WAL mode: its parts go together.
-        for part in ["-wal", "-shm"] {
-            let part = |n: &ConnectionName| PathBuf::from(format!("{}{part}", path(n).display()));
-            if let Err(error) = std::fs::rename(part(&from), part(&to))
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(connection = %from, %error, "moving a part of the replica");
-            }
-        }
-        if path(&from).exists()
-            && let Err(e) = std::fs::rename(path(&from), path(&to))
-        {
+        if let Err(e) = self.supervisor.finish_move(&row.id, &to) {
             self.supervisor.not_running(&from);
             let text = format!("{what}: the replica could not be moved: {e}");
             return Err(Refusal::new(RefusalCode::Failed, text).hint(format!(

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::toll::Held;
 use crate::control::protocol::{Event, ReloadReply};
 use crate::provider::{self, http};
-use crate::store::StoreError;
+use crate::store::{Change, Doc, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::config::{self, Checked};
 use crmsync_core::domain::{ConnectionName, Fault, Time};
@@ -178,6 +178,9 @@ impl Supervisor {
                 Some(handle) => handle.send(Message::Configure(Box::new(parts))),
                 None => {
                     let id = ids.remove(&name).unwrap_or_default();
+                    if let Err(error) = self.finish_move(&id, &name) {
+                        tracing::error!(connection = %name, %error, "moving the replica after a rename");
+                    }
                     let born = created.get(&id).copied().unwrap_or(now);
                     let handle = Actor::start(&self.shared, &name, &id, born, parts)?;
                     self.lock().connections.insert(name, handle);
@@ -250,6 +253,41 @@ impl Supervisor {
         }
     }
 
+    /// Notes (or, with none, forgets) that a connection's replica still has its file under an
+    /// earlier name.
+    pub fn note_move(&self, id: &str, from: Option<&ConnectionName>) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        let version = store.doc("move", id)?.map_or(0, |d| d.0);
+        let change = match from {
+            Some(from) => Change {
+                docs: vec![Doc { kind: "move", key: id.into(), version, json: json(from) }],
+                ..Change::default()
+            },
+            None => Change { drop_docs: vec![("move", id.into())], ..Change::default() },
+        };
+        store.apply(change)
+    }
+
+    /// Brings a replica after a rename of its connection; doing it twice is harmless.
+    pub fn finish_move(&self, id: &str, to: &ConnectionName) -> Result<(), String> {
+        let noted = self.shared.store.doc("move", id).map_err(|e| e.to_string())?;
+        let Some((_, text)) = noted else { return Ok(()) };
+        let from: String = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        let file =
+            |name: &str, part: &str| self.shared.replica_dir.join(format!("{name}.db{part}"));
+        if from != to.as_str() && file(&from, "").exists() && !file(to.as_str(), "").exists() {
+            // A reader that holds the file may have kept it in WAL mode: its parts go first.
+            for part in ["-wal", "-shm", ""] {
+                match std::fs::rename(file(&from, part), file(to.as_str(), part)) {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e.to_string()),
+                }
+            }
+        }
+        self.note_move(id, None).map_err(|e| e.to_string())
+    }
+
     /// Takes a connection out, for `rename`: the caller stops it.
     pub fn forget_handle(&self, name: &ConnectionName) -> Option<Handle> {
         self.lock().connections.remove(name)
@@ -274,4 +312,9 @@ impl Supervisor {
             None => Ok(()),
         }
     }
+}
+
+/// A name as the store keeps it.
+fn json(name: &ConnectionName) -> String {
+    serde_json::Value::from(name.as_str()).to_string()
 }

@@ -6,6 +6,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often a lock that is held is looked at again, 20 ms apart.
+const PATIENCE: u32 = 25;
 
 /// Makes the folder 0700 and takes its lock. The lock ends with the file, also by kill -9.
 pub(super) fn take(dir: &Path) -> Result<File, StoreError> {
@@ -21,13 +25,22 @@ pub(super) fn take(dir: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| failed(&e))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let (pid, uid) = owner(&mut file);
-            return Err(StoreError::Locked { path: dir.to_owned(), pid, uid });
+    // A holder that has just ended may still be shared by a child between its fork and its exec:
+    // a moment's patience, then the holder is a real one.
+    let mut tries = PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let (pid, uid) = owner(&mut file);
+                return Err(StoreError::Locked { path: dir.to_owned(), pid, uid });
+            }
+            Err(e) => return Err(failed(&e.into())),
         }
-        Err(e) => return Err(failed(&e.into())),
     }
     let text = format!("{} {}\n", std::process::id(), rustix::process::geteuid().as_raw());
     file.set_len(0)
