@@ -25,7 +25,7 @@
 #[allow(unused_imports, reason = "its own tests are not run here")]
 mod support;
 
-use crmsync::replica::{Change, Mode, Owner, Replica};
+use crmsync::replica::{self, Change, Mode, Owner, Place};
 use crmsync_core::domain::{Batch, BatchBuilder, Field, FieldType, ObjectSchema};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -143,8 +143,8 @@ fn replica_writes(figures: &mut Vec<Figure>) {
             })
             .collect(),
     };
-    let mut replica =
-        Replica::open(&scratch.path().join("figures.db"), "figures").expect("a replica");
+    let mut replica = replica::open(&Place::File(scratch.path().join("figures.db")), "figures")
+        .expect("a replica");
     let owner = Owner {
         provider: "bench".into(),
         org_id: "bench".into(),

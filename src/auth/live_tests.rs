@@ -234,7 +234,10 @@ async fn the_provider_reads_what_the_sandbox_has() {
     assert!(compared > 4500 * 10);
     let (keys, _) = reader.all(reader.task("Account", TaskKind::Keys { after: None })).await;
     assert_eq!(keys.len(), 4500);
-    let (steps, _) = reader.call(&[reader.task("Account", TaskKind::Count)]).await.unwrap();
+    let (steps, _) = reader
+        .call(&[reader.task("Account", TaskKind::Count { from: None, to: None })])
+        .await
+        .unwrap();
     assert_eq!(steps, [Step::Counted(4500)]);
     let ids: Vec<String> = rows.keys().take(450).cloned().collect();
     let (_, delivered) =

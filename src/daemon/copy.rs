@@ -2,8 +2,8 @@
 //! over (a closed file can be read by a reader without write permission), used by one caller at
 //! a time, always on a blocking thread.
 
-use crate::replica::{Owner, Replica, ReplicaError};
-use std::path::{Path, PathBuf};
+use crate::replica::{self, Owner, Place, Replica, ReplicaError};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Handle on a replica that may be closed.
@@ -13,23 +13,23 @@ pub struct Copy {
 }
 
 struct Inner {
-    path: PathBuf,
+    place: Place,
     name: String,
-    open: Mutex<Option<Replica>>,
+    open: Mutex<Option<Box<dyn Replica>>>,
 }
 
 impl Copy {
     /// For the connection's file; nothing is touched yet.
     pub fn new(folder: &Path, connection: &str) -> Self {
-        let path = folder.join(format!("{connection}.db"));
+        let place = Place::File(folder.join(format!("{connection}.db")));
         Self {
-            inner: Arc::new(Inner { path, name: connection.to_owned(), open: Mutex::new(None) }),
+            inner: Arc::new(Inner { place, name: connection.to_owned(), open: Mutex::new(None) }),
         }
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.inner.path
+    pub fn place(&self) -> &Place {
+        &self.inner.place
     }
 
     /// Opens it and takes it for this owner. A file that a lost store left behind is adopted: the
@@ -50,23 +50,23 @@ impl Copy {
     /// Works on the open replica, opening it if need be.
     pub async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Replica) -> Result<T, ReplicaError> + Send + 'static,
+        work: impl FnOnce(&mut dyn Replica) -> Result<T, ReplicaError> + Send + 'static,
     ) -> Result<T, ReplicaError> {
         let inner = Arc::clone(&self.inner);
-        let path = inner.path.clone();
+        let place = inner.place.to_string();
         let done = tokio::task::spawn_blocking(move || {
             let mut slot = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
             let replica = match slot.take() {
                 Some(replica) => slot.insert(replica),
-                None => slot.insert(Replica::open(&inner.path, &inner.name)?),
+                None => slot.insert(replica::open(&inner.place, &inner.name)?),
             };
-            work(replica)
+            work(replica.as_mut())
         })
         .await;
         done.unwrap_or_else(|e| {
             Err(ReplicaError::Bug {
                 doing: "working on the replica".into(),
-                path: path.display().to_string(),
+                path: place,
                 cause: e.to_string(),
             })
         })
@@ -77,7 +77,7 @@ impl Copy {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || {
             let taken = inner.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-            taken.map_or(Ok(()), Replica::close)
+            taken.map_or(Ok(()), |replica| replica.close())
         })
         .await
         .unwrap_or(Ok(()))

@@ -192,6 +192,17 @@ pub trait Provider: Send + Sync + 'static {
         objects: &'a [String],
     ) -> BoxFuture<'a, Result<Told<Described>, Failure>>;
 
+    /// How many records objects have, roughly: to choose between queries and jobs, and for
+    /// progress. It proves nothing. At most one call; objects it cannot tell of are left out.
+    fn sizes<'a>(
+        &'a self,
+        ctx: Ctx<'a>,
+        objects: &'a [String],
+    ) -> BoxFuture<'a, Result<Told<BTreeMap<String, u64>>, Failure>>;
+
+    /// Whether reading so many records of an object costs less by a job than by queries. Pure.
+    fn job_pays(&self, object: &ObjectSchema, fields: &[String], rows: u64) -> bool;
+
     /// The checks of `test` beyond reachability: identity facts, permissions, each object, quota.
     fn checks<'a>(
         &'a self,

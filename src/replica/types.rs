@@ -136,6 +136,12 @@ pub enum Change<'a> {
         /// Becomes `_deleted_at` or `_hidden_at`, and `_synced_at`.
         at: Time,
     },
+    /// Ends a first load: builds the table's key and indexes, if [`Into::FirstLoad`] left them for
+    /// the end; of rows with equal keys the last one stays.
+    Key {
+        /// API name.
+        object: &'a str,
+    },
     /// Drops all that the replica has of an object: table, layout, state, odd values.
     Forget {
         /// API name.
@@ -146,6 +152,35 @@ pub enum Change<'a> {
         /// Exclusive.
         before: Time,
     },
+}
+
+/// What the batches of one page become, see [`Replica::stream`](super::Replica::stream).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Into {
+    /// Rows of an object that is loaded for the first time: appended as they come, to a table
+    /// whose key is built at the end by [`Change::Key`].
+    FirstLoad,
+    /// Rows merged as by [`Change::Rows`].
+    Rows(Mode),
+    /// Keys of a sweep, as by [`Change::SweepKeys`].
+    SweepKeys,
+}
+
+/// What [`Replica::stream`](super::Replica::stream) is fed with.
+#[derive(Debug)]
+pub enum Fed {
+    /// The next rows.
+    Batch(Batch),
+    /// That was all, and it was whole: commit it together with the object's state. `key` also
+    /// ends the first load, as [`Change::Key`] does.
+    Commit {
+        /// Replaces the object's state.
+        state: String,
+        /// Whether the table gets its key.
+        key: bool,
+    },
+    /// It was not whole: nothing of it stays.
+    Abort,
 }
 
 /// What came of one change.
@@ -166,6 +201,20 @@ pub struct Applied {
     pub odd: u64,
     /// `SweepEnd`: keys at the source without a live row here.
     pub missing: u64,
+}
+
+impl Applied {
+    /// Adds what came of another part.
+    pub fn add(&mut self, other: &Self) {
+        let Self { rows, changed, inserted, deleted, held, odd, missing } = other;
+        self.rows += rows;
+        self.changed += changed;
+        self.inserted += inserted;
+        self.deleted += deleted;
+        self.held += held;
+        self.odd += odd;
+        self.missing += missing;
+    }
 }
 
 /// Rows of one object by what is known of them.

@@ -24,7 +24,7 @@ pub use quota::{QuotaDomain, Usage};
 pub use schedule::{Schedule, ScheduleError, format_duration, parse_duration};
 pub use schema::{Field, FieldType, ObjectSchema, Schema};
 pub use spec::{CredentialKind, KeyKind, KeySpec, Need, ProviderSpec};
-pub use task::{Call, Delivered, Outcome, Step, Task, TaskKind};
+pub use task::{Call, Delivered, JobRead, JobStep, Outcome, Step, Task, TaskKind};
 
 /// A point in time, always UTC. The core takes it as an argument and never reads a clock.
 pub type Time = jiff::Timestamp;

@@ -54,8 +54,58 @@ pub enum TaskKind {
         /// At most the provider's page.
         ids: Vec<String>,
     },
-    /// How many records the source has now.
-    Count,
+    /// How many live records the source has now whose stamp lies in `from <= stamp < to`.
+    Count {
+        /// Inclusive; none: from the beginning.
+        from: Option<Time>,
+        /// Exclusive; none: to the end.
+        to: Option<Time>,
+    },
+    /// A step of a bulk job: the provider reads on its own and keeps the result for us. The rows
+    /// are in no promised order.
+    Job {
+        /// What it reads; the same at each of its steps.
+        read: JobRead,
+        /// Which step.
+        step: JobStep,
+    },
+}
+
+/// What a bulk job reads: the task's fields of all live records, or of those within bounds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRead {
+    /// Lower bound of the modification stamp, inclusive; none: open.
+    pub from: Option<Time>,
+    /// Upper bound, exclusive; none: open.
+    pub to: Option<Time>,
+}
+
+/// A step of a bulk job. `job` is the provider's own opaque handle (it holds all that later steps
+/// need, the version of its interface included), as told by [`Step::Started`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum JobStep {
+    /// Ask for it.
+    Start,
+    /// Is it ready?
+    Look {
+        /// Handle.
+        job: String,
+    },
+    /// One page of its result.
+    Page {
+        /// Handle.
+        job: String,
+        /// Where the page begins; none: the first one.
+        locator: Option<String>,
+        /// How many attempts at this page went wrong before: the provider may ask for less.
+        tries: u8,
+    },
+    /// It is no longer wanted.
+    Abort {
+        /// Handle.
+        job: String,
+    },
 }
 
 /// One call: tasks that travel together, and its price. Made by the provider's pure `calls`.
@@ -98,6 +148,41 @@ pub enum Step {
     },
     /// `Count`: so many records.
     Counted(u64),
+    /// `Job`: it was accepted.
+    Started {
+        /// Handle for the later steps.
+        job: String,
+    },
+    /// `Job`: not ready yet.
+    Running {
+        /// The provider's word for where it is, for people.
+        says: String,
+    },
+    /// `Job`: its result can be fetched.
+    Ready {
+        /// Rows of the result, where the provider tells.
+        rows: Option<u64>,
+    },
+    /// `Job`: one page was delivered, whole and checked against what the provider said of it.
+    /// Without this step nothing of what was delivered counts.
+    Page {
+        /// Rows of the page.
+        rows: u64,
+        /// Where the next one begins; none: that was the last.
+        next: Option<String>,
+    },
+    /// `Job`: the provider does not read this object, or these fields, by jobs: read it otherwise.
+    NoJob {
+        /// The provider's words.
+        why: String,
+    },
+    /// `Job`: the provider gave up on it, or its result is no longer kept.
+    JobLost {
+        /// The provider's words.
+        why: String,
+        /// It tried and failed: the same job would fail again, a narrower one may not.
+        too_much: bool,
+    },
     /// `Delta`: done, and the token for next time.
     Token(String),
     /// This task failed; the others of the call stand on their own.

@@ -289,7 +289,16 @@ impl ObjectState {
                 self.deletes_covered = Some(known.max(*covered));
                 out
             }
-            Step::More | Step::Counted(_) | Step::Token(_) | Step::Failed(_) => Vec::new(),
+            Step::More
+            | Step::Counted(_)
+            | Step::Token(_)
+            | Step::Failed(_)
+            | Step::Started { .. }
+            | Step::Running { .. }
+            | Step::Ready { .. }
+            | Step::Page { .. }
+            | Step::NoJob { .. }
+            | Step::JobLost { .. } => Vec::new(),
         }
     }
 

@@ -208,7 +208,9 @@ impl World {
                 }
                 state.fetched(ids.last().cloned(), false);
             }
-            TaskKind::Delta { .. } | TaskKind::Count => unreachable!(),
+            TaskKind::Delta { .. } | TaskKind::Count { .. } | TaskKind::Job { .. } => {
+                unreachable!()
+            }
         }
         self.state = Some(state);
         true

@@ -66,7 +66,7 @@ impl Actor {
             modified_by: self.modified_by.clone(),
             schedule: self.settings.schedule.to_string(),
             admins: self.settings.admins.clone(),
-            replica: self.copy.path().display().to_string(),
+            replica: self.copy.place().to_string(),
             objects: self.summary.iter().map(|o| self.object(o)).collect(),
             quota,
             runs: runs.iter().map(|r| run_line(self.name.as_str(), r)).collect(),

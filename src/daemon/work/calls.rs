@@ -404,7 +404,8 @@ fn part_of(task: &Task) -> Slot {
         | TaskKind::Scan { .. }
         | TaskKind::Delta { .. }
         | TaskKind::Keys { .. }
-        | TaskKind::Count => Slot::Window,
+        | TaskKind::Count { .. }
+        | TaskKind::Job { .. } => Slot::Window,
     }
 }
 
@@ -415,6 +416,7 @@ fn bounds(task: &Task) -> Option<(Time, Time)> {
         | TaskKind::Delta { .. }
         | TaskKind::Keys { .. }
         | TaskKind::Ids { .. }
-        | TaskKind::Count => None,
+        | TaskKind::Count { .. }
+        | TaskKind::Job { .. } => None,
     }
 }

@@ -432,7 +432,7 @@ impl Run {
                     .map(|(name, state)| {
                         let counts = replica.counts(&name)?;
                         Ok(ObjectSummary {
-                            table: replica.table_name(&name).unwrap_or_default().to_owned(),
+                            table: replica.table_name(&name).unwrap_or_default(),
                             odd: replica.odd_count(&name)?,
                             live: counts.live,
                             deleted: counts.deleted,

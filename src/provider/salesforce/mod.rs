@@ -19,8 +19,8 @@ pub(crate) mod testing;
 use super::http::{Answer, DATA_LIMIT, Http, SMALL_LIMIT, SendError, check_url};
 use super::{Ctx, Described, Failure, Names, OAuthEndpoints, Provider, Session, Told};
 use crmsync_core::domain::{
-    Call, Check, CredentialKind, Delivered, Fault, Identity, KeyKind, KeySpec, Need, Outcome,
-    ProviderSpec, QuotaDomain, Schema, Task, Usage,
+    Call, Check, CredentialKind, Delivered, Fault, Identity, KeyKind, KeySpec, Need, ObjectSchema,
+    Outcome, ProviderSpec, QuotaDomain, Schema, Task, Usage,
 };
 use futures_util::future::BoxFuture;
 use reqwest::{Method, Request, RequestBuilder};
@@ -246,6 +246,18 @@ impl Provider for Salesforce {
         objects: &'a [String],
     ) -> BoxFuture<'a, Result<Told<Described>, Failure>> {
         Box::pin(describe::describe(self, ctx, objects))
+    }
+
+    fn sizes<'a>(
+        &'a self,
+        _ctx: Ctx<'a>,
+        _objects: &'a [String],
+    ) -> BoxFuture<'a, Result<Told<BTreeMap<String, u64>>, Failure>> {
+        Box::pin(std::future::ready(Ok(Told { value: BTreeMap::new(), server_time: None })))
+    }
+
+    fn job_pays(&self, _object: &ObjectSchema, _fields: &[String], _rows: u64) -> bool {
+        false
     }
 
     fn checks<'a>(

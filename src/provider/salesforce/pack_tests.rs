@@ -53,7 +53,7 @@ fn kinds() -> impl Strategy<Value = TaskKind> {
         Just(TaskKind::Window { from, to, after: None }),
         Just(TaskKind::Deleted { from, to }),
         Just(TaskKind::Keys { after: Some("001".into()) }),
-        Just(TaskKind::Count),
+        Just(TaskKind::Count { from: None, to: None }),
         (1usize..1500)
             .prop_map(|n| TaskKind::Ids { ids: (0..n).map(|i| format!("{i:018}")).collect() }),
     ]

@@ -140,7 +140,10 @@ fn ask(sf: &Salesforce, call: &Call, schema: &Schema) -> Vec<Asked> {
                         | TaskKind::Ids { .. }
                         | TaskKind::Delta { .. }
                         | TaskKind::Deleted { .. }
-                        | TaskKind::Count => soql::rows_per_page(task.fields.len(), alone, shrink),
+                        | TaskKind::Count { .. }
+                        | TaskKind::Job { .. } => {
+                            soql::rows_per_page(task.fields.len(), alone, shrink)
+                        }
                     };
                     Asked::Queries { queries, rows }
                 }
@@ -218,7 +221,7 @@ fn rows_of(
         }
     }
     let bad = |e: String| Fault::contract(format!("reading {}: {e}", task.object));
-    if let TaskKind::Count = task.kind {
+    if let TaskKind::Count { .. } = task.kind {
         let wanted = Wanted {
             cells: Vec::new(),
             width: 0,
@@ -300,7 +303,8 @@ fn position(task: &Task, last: Option<(String, Option<String>)>) -> Option<Strin
         TaskKind::Ids { .. }
         | TaskKind::Delta { .. }
         | TaskKind::Deleted { .. }
-        | TaskKind::Count => None,
+        | TaskKind::Count { .. }
+        | TaskKind::Job { .. } => None,
     }
 }
 

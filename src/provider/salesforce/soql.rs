@@ -83,11 +83,19 @@ pub fn queries(task: &Task, object: &ObjectSchema) -> Result<Vec<Query>, String>
             }
             Ok(all)
         }
-        TaskKind::Count => {
-            let text = format!("SELECT count() FROM {name}");
+        TaskKind::Count { from, to } => {
+            let mut bounds = Vec::new();
+            if from.is_some() || to.is_some() {
+                let stamp = object.stamp.as_deref().ok_or("it has no modification stamp")?;
+                let stamp = identifier(stamp)?;
+                bounds.extend(from.map(|t| format!("{stamp} >= {}", datetime(t))));
+                bounds.extend(to.map(|t| format!("{stamp} < {}", datetime(t))));
+            }
+            let filter = (!bounds.is_empty()).then(|| bounds.join(" AND "));
+            let text = format!("SELECT count() FROM {name}{}", tail(filter.as_deref(), ""));
             Ok(vec![Query { resource: "query", text, columns: Vec::new(), paged: false, slice: 0 }])
         }
-        TaskKind::Deleted { .. } => Ok(Vec::new()),
+        TaskKind::Deleted { .. } | TaskKind::Job { .. } => Ok(Vec::new()),
         TaskKind::Delta { .. } => Err("this provider has no delta tokens".into()),
     }
 }

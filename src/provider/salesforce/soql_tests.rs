@@ -72,7 +72,7 @@ fn texts() {
         one(TaskKind::Keys { after: None }),
         "query SELECT Id FROM Wide__c ORDER BY Id LIMIT 7"
     );
-    assert_eq!(one(TaskKind::Count), "query SELECT count() FROM Wide__c");
+    assert_eq!(one(TaskKind::Count { from: None, to: None }), "query SELECT count() FROM Wide__c");
     assert_eq!(
         one(TaskKind::Ids { ids: vec!["1".into(), "2".into()] }),
         format!("queryAll SELECT {fields} FROM Wide__c WHERE Id IN ('1','2')")
@@ -104,7 +104,11 @@ fn wide_objects_are_read_in_groups_that_fit_and_can_be_joined() {
 #[test]
 fn what_cannot_be_asked_is_an_error() {
     let mut o = object(1);
-    let bad = Task { object: "A B".into(), fields: Vec::new(), kind: TaskKind::Count };
+    let bad = Task {
+        object: "A B".into(),
+        fields: Vec::new(),
+        kind: TaskKind::Count { from: None, to: None },
+    };
     assert!(queries(&bad, &o).is_err());
     let mut hostile = task(&o, TaskKind::Scan { after: None });
     hostile.fields.push("Name FROM User--".into());

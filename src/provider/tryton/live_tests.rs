@@ -112,7 +112,7 @@ async fn the_provider_reads_what_tryton_has() {
         assert_eq!(step, Step::More);
     }
     assert_eq!(changed, 3);
-    let (step, _) = real.read(&schema, task(TaskKind::Count)).await;
+    let (step, _) = real.read(&schema, task(TaskKind::Count { from: None, to: None })).await;
     assert_eq!(step, Step::Counted(rows as u64));
     let (step, delivered) = real.read(&schema, task(TaskKind::Keys { after: None })).await;
     assert_eq!((step, delivered[0].batch.rows()), (Step::Done, rows));

@@ -294,6 +294,23 @@ impl Provider for Tryton {
         Box::pin(model::describe(self, ctx, objects))
     }
 
+    fn sizes<'a>(
+        &'a self,
+        _ctx: Ctx<'a>,
+        _objects: &'a [String],
+    ) -> BoxFuture<'a, Result<Told<BTreeMap<String, u64>>, Failure>> {
+        Box::pin(std::future::ready(Ok(Told { value: BTreeMap::new(), server_time: None })))
+    }
+
+    fn job_pays(
+        &self,
+        _object: &crmsync_core::domain::ObjectSchema,
+        _fields: &[String],
+        _rows: u64,
+    ) -> bool {
+        false
+    }
+
     fn checks<'a>(
         &'a self,
         ctx: Ctx<'a>,

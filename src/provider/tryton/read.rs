@@ -21,13 +21,19 @@ const PAGE: usize = 1000;
 const KEY_PAGE: usize = 5000;
 
 /// `from <= later of both stamps < to`; `write_date` is null until the first update.
-fn window(from: Time, to: Time) -> Value {
-    let (from, to) = (value::datetime(from), value::datetime(to));
-    json!([
-        "OR",
-        [["write_date", ">=", from], ["write_date", "<", to]],
-        [["write_date", "=", null], ["create_date", ">=", from], ["create_date", "<", to]]
-    ])
+/// Records whose stamp lies within the bounds; none without bounds.
+fn window(from: Option<Time>, to: Option<Time>) -> Option<Value> {
+    if from.is_none() && to.is_none() {
+        return None;
+    }
+    let bounds = |field: &str| {
+        let lower = from.map(|t| json!([field, ">=", value::datetime(t)]));
+        let upper = to.map(|t| json!([field, "<", value::datetime(t)]));
+        lower.into_iter().chain(upper).collect::<Vec<Value>>()
+    };
+    let mut created = vec![json!(["write_date", "=", null])];
+    created.extend(bounds("create_date"));
+    Some(json!(["OR", bounds("write_date"), created]))
 }
 
 fn after_id(after: Option<&str>) -> Result<Option<Value>, String> {
@@ -58,7 +64,7 @@ fn question(
             if object.stamp.is_none() {
                 return Err("it has no modification stamp".into());
             }
-            let mut filters = vec![window(*from, *to)];
+            let mut filters: Vec<Value> = window(Some(*from), Some(*to)).into_iter().collect();
             filters.extend(after_id(after.as_deref())?);
             ("search_read", page(filters, context), Some(PAGE))
         }
@@ -72,7 +78,11 @@ fn question(
             let params = json!([[["id", "in", ids]], 0, null, order, task.fields, context]);
             ("search_read", params, None)
         }
-        TaskKind::Count => ("search_count", json!([[], context]), None),
+        TaskKind::Count { from, to } => {
+            let filters: Vec<Value> = window(*from, *to).into_iter().collect();
+            ("search_count", json!([filters, context]), None)
+        }
+        TaskKind::Job { .. } => return Err("this provider has no jobs".into()),
         TaskKind::Delta { .. } => return Err("this provider has no delta tokens".into()),
         TaskKind::Deleted { .. } => return Err("this provider has no delete log".into()),
     })
@@ -131,7 +141,7 @@ async fn one(
     outcome.server_time = got.server_time;
     let bad = |why: String| Fault::contract(format!("reading {name}: {why}"));
     let batch = match &task.kind {
-        TaskKind::Count => {
+        TaskKind::Count { .. } => {
             let count = serde_json::from_str(&got.result).map_err(|e| bad(e.to_string()))?;
             return Ok((None, Step::Counted(count)));
         }
@@ -140,6 +150,7 @@ async fn one(
         | TaskKind::Window { .. }
         | TaskKind::Ids { .. }
         | TaskKind::Delta { .. }
+        | TaskKind::Job { .. }
         | TaskKind::Deleted { .. } => rows(&got.result, task, object).map_err(bad)?,
     };
     let count = batch.rows();

@@ -2,7 +2,7 @@
 //!
 //! Hides SQL, the pragmas, and the file's life: WAL while open (readers never wait), a rollback
 //! journal when closed, so that a reader without write permission can open it. Invariant: every
-//! write goes through [`Replica::transact`], which checks whose file it is before and keeps the
+//! write goes through [`Sqlite::transact`], which checks whose file it is before and keeps the
 //! change counter after.
 
 mod book;
@@ -14,11 +14,14 @@ mod schema;
 mod sweep;
 mod tables;
 
-use super::{Applied, Change, LayoutChange, Owner, ReplicaError};
+use super::{
+    Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError, SweepPlan,
+};
 use book::Book;
-use crmsync_core::domain::{ObjectSchema, Time};
+use crmsync_core::domain::{Batch, ObjectSchema, Time};
 use fail::Fail;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long closing waits for readers before it leaves the file in WAL mode.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// An open replica. Blocking; give it a thread. Close it with [`Replica::close`]; a dropped one
-/// loses nothing, but stays in WAL mode until the next close.
+/// An open file. Dropped without being closed it loses nothing, but stays in WAL mode until the
+/// next close.
 #[derive(Debug)]
-pub struct Replica {
+pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
     /// Device and inode: a file moved away while open must not swallow writes.
@@ -52,7 +55,7 @@ struct Work<'a> {
     seq: i64,
 }
 
-impl Replica {
+impl Sqlite {
     /// Opens the file, makes it (0640) if there is none, adopts it if there is one. `name` is the
     /// connection's name, written into the file for people.
     ///
@@ -74,63 +77,7 @@ impl Replica {
         })
     }
 
-    /// Who the file says owns it; `None` for a new file.
-    pub fn owner(&self) -> Result<Option<Owner>, ReplicaError> {
-        open::owner(&self.connection).map_err(|e| e.at(&self.path, "reading the owner"))
-    }
-
-    /// Takes the file for `owner`; nothing can be written before. The first claim pins provider
-    /// and org. Claiming again with the same or a greater epoch is harmless.
-    ///
-    /// # Errors
-    /// [`ReplicaError::NotOurs`]: another provider or org, a lower epoch, or the same epoch of
-    /// another connection. Whoever adopts a file on purpose claims with its epoch plus one.
-    pub fn claim(&mut self, owner: &Owner) -> Result<(), ReplicaError> {
-        let (path, name) = (&self.path, &self.name);
-        let claim = |connection: &mut Connection| -> Result<(), Fail> {
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            open::claim(&tx, path, name, owner)?;
-            Ok(tx.commit()?)
-        };
-        claim(&mut self.connection).map_err(|e| e.at(&self.path, "claiming the replica"))?;
-        self.owner = Some(owner.clone());
-        Ok(())
-    }
-
-    /// Makes or alters the object's table for the selected `fields` (names of the schema; others
-    /// are ignored). One transaction; nothing is written if nothing is to be changed.
-    pub fn lay_out(
-        &mut self,
-        object: &ObjectSchema,
-        fields: &[String],
-        now: Time,
-    ) -> Result<LayoutChange, ReplicaError> {
-        let done = self.transact(|work| tables::lay_out(work, object, fields, now));
-        let loaded = self.reload();
-        let change = done
-            .map_err(|e| e.at(&self.path, &format!("laying out the table of {}", object.name)))?;
-        loaded.map(|()| change)
-    }
-
-    /// Carries out all changes in one transaction, in order.
-    pub fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<Applied>, ReplicaError> {
-        let mut doing = String::from("beginning a write");
-        let done = self.transact(|work| {
-            let mut applied = Vec::with_capacity(changes.len());
-            for change in changes {
-                applied.push(one(work, change).inspect_err(|_| doing = words(change))?);
-            }
-            Ok(applied)
-        });
-        let applied = done.map_err(|e| e.at(&self.path, &doing))?;
-        if changes.iter().any(|c| matches!(c, Change::Forget { .. })) {
-            self.reload()?;
-        }
-        Ok(applied)
-    }
-
-    /// Checkpoints, goes back to a rollback journal and closes. While readers hold the file it
-    /// stays in WAL mode; the next close tries again.
+    /// Checkpoints, goes back to a rollback journal and closes.
     pub fn close(self) -> Result<(), ReplicaError> {
         let path = self.path;
         open::close(self.connection).map_err(|e| e.at(&path, "closing the replica"))
@@ -142,8 +89,11 @@ impl Replica {
         &self.connection
     }
 
-    /// Runs `f` between the owner's check and the commit.
-    fn transact<T>(&mut self, f: impl FnOnce(&mut Work<'_>) -> Result<T, Fail>) -> Result<T, Fail> {
+    /// Runs `f` between the owner's check and the commit. `None` takes everything back.
+    fn transact<T>(
+        &mut self,
+        f: impl FnOnce(&mut Work<'_>) -> Result<Option<T>, Fail>,
+    ) -> Result<Option<T>, Fail> {
         let Some(owner) = &self.owner else {
             return Err(Fail::Bug("nothing may be written before the replica is claimed".into()));
         };
@@ -160,14 +110,17 @@ impl Replica {
             .optional()?
             .unwrap_or(0);
         let mut work = Work { db: &tx, book: &self.book, plans: &mut self.plans, seq: before };
-        let value = f(&mut work)?;
+        let Some(value) = f(&mut work)? else {
+            tx.rollback()?;
+            return Ok(None);
+        };
         let after = work.seq;
         if after != before {
             tx.prepare_cached(r#"INSERT OR REPLACE INTO "_crmsync_meta" VALUES ('seq', ?1)"#)?
                 .execute([after.to_string()])?;
         }
         tx.commit()?;
-        Ok(value)
+        Ok(Some(value))
     }
 
     /// After tables have changed (or might have).
@@ -176,6 +129,143 @@ impl Replica {
         self.book =
             Book::load(&self.connection).map_err(|e| e.at(&self.path, "reading the layout"))?;
         Ok(())
+    }
+}
+
+impl Replica for Sqlite {
+    fn owner(&mut self) -> Result<Option<Owner>, ReplicaError> {
+        open::owner(&self.connection).map_err(|e| e.at(&self.path, "reading the owner"))
+    }
+
+    fn claim(&mut self, owner: &Owner) -> Result<(), ReplicaError> {
+        let (path, name) = (&self.path, &self.name);
+        let claim = |connection: &mut Connection| -> Result<(), Fail> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            open::claim(&tx, path, name, owner)?;
+            Ok(tx.commit()?)
+        };
+        claim(&mut self.connection).map_err(|e| e.at(&self.path, "claiming the replica"))?;
+        self.owner = Some(owner.clone());
+        Ok(())
+    }
+
+    fn lay_out(
+        &mut self,
+        object: &ObjectSchema,
+        fields: &[String],
+        now: Time,
+    ) -> Result<LayoutChange, ReplicaError> {
+        let done = self.transact(|work| tables::lay_out(work, object, fields, now).map(Some));
+        let loaded = self.reload();
+        let change = done
+            .map_err(|e| e.at(&self.path, &format!("laying out the table of {}", object.name)))?;
+        loaded.map(|()| change.unwrap_or_default())
+    }
+
+    fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<Applied>, ReplicaError> {
+        let mut doing = String::from("beginning a write");
+        let done = self.transact(|work| {
+            let mut applied = Vec::with_capacity(changes.len());
+            for change in changes {
+                applied.push(one(work, change).inspect_err(|_| doing = words(change))?);
+            }
+            Ok(Some(applied))
+        });
+        let applied = done.map_err(|e| e.at(&self.path, &doing))?;
+        if changes.iter().any(|c| matches!(c, Change::Forget { .. })) {
+            self.reload()?;
+        }
+        Ok(applied.unwrap_or_default())
+    }
+
+    fn stream(
+        &mut self,
+        object: &str,
+        fields: &[String],
+        into: Into,
+        at: Time,
+        feed: &mut dyn FnMut() -> Fed,
+    ) -> Result<Option<Applied>, ReplicaError> {
+        let done = self.transact(|work| {
+            let mut total = Applied::default();
+            loop {
+                match feed() {
+                    Fed::Batch(batch) => {
+                        total.add(&streamed(work, object, fields, into, &batch, at)?);
+                    }
+                    Fed::Commit { state, key } => {
+                        if key {
+                            one(work, &Change::Key { object })?;
+                        }
+                        tables::state(work, object, &state)?;
+                        return Ok(Some(total));
+                    }
+                    Fed::Abort => return Ok(None),
+                }
+            }
+        });
+        done.map_err(|e| e.at(&self.path, &format!("writing rows of {object}")))
+    }
+
+    fn states(&mut self) -> Result<BTreeMap<String, String>, ReplicaError> {
+        self.read_states()
+    }
+
+    fn objects(&self) -> Vec<String> {
+        self.book.tables.keys().cloned().collect()
+    }
+
+    fn table_name(&self, object: &str) -> Option<String> {
+        self.book.tables.get(object).map(|t| t.name.clone())
+    }
+
+    fn counts(&mut self, object: &str) -> Result<Counts, ReplicaError> {
+        self.count_rows(object)
+    }
+
+    fn count_window(
+        &mut self,
+        object: &str,
+        from: Option<Time>,
+        to: Option<Time>,
+    ) -> Result<u64, ReplicaError> {
+        self.count_stamps(object, from, to)
+    }
+
+    fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError> {
+        self.count_odd(object)
+    }
+
+    fn sweep_plan(&mut self, object: &str) -> Result<Option<SweepPlan>, ReplicaError> {
+        self.plan_sweep(object)
+    }
+
+    fn take_new_keys(
+        &mut self,
+        object: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, ReplicaError> {
+        self.new_keys(object, after, limit)
+    }
+
+    fn close(self: Box<Self>) -> Result<(), ReplicaError> {
+        (*self).close()
+    }
+}
+
+fn streamed(
+    work: &mut Work<'_>,
+    object: &str,
+    fields: &[String],
+    into: Into,
+    batch: &Batch,
+    at: Time,
+) -> Result<Applied, Fail> {
+    match into {
+        Into::FirstLoad => rows::merge(work, object, fields, batch, Mode::Upsert, at),
+        Into::Rows(mode) => rows::merge(work, object, fields, batch, mode, at),
+        Into::SweepKeys => sweep::keys(work, object, batch),
     }
 }
 
@@ -191,6 +281,8 @@ fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
         Change::SweepBegin { object } => sweep::begin(work, object),
         Change::SweepKeys { object, batch } => sweep::keys(work, object, batch),
         Change::SweepEnd { object, as_, guard, at } => sweep::end(work, object, as_, guard, at),
+        // The key is there from the beginning.
+        Change::Key { .. } => Ok(Applied::default()),
         Change::Forget { object } => tables::forget(work, object),
         Change::Erase { before } => sweep::erase(work, before),
     }
@@ -204,6 +296,7 @@ fn words(change: &Change<'_>) -> String {
         Change::SweepBegin { object }
         | Change::SweepKeys { object, .. }
         | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
+        Change::Key { object } => format!("building the key of {object}"),
         Change::Forget { object } => format!("forgetting {object}"),
         Change::Erase { .. } => "erasing deleted rows".to_owned(),
     }

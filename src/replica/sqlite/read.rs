@@ -1,17 +1,18 @@
 //! What the daemon asks a replica: states, counts, how a sweep stands.
 
-use super::super::value::Cell;
+use super::super::value::{self, Cell};
 use super::super::{Counts, ReplicaError, SweepPlan};
 use super::book::key_cell;
 use super::fail::Fail;
 use super::sweep::{Terms, began, count, live};
-use super::{Replica, quoted};
+use super::{Sqlite, quoted};
+use crmsync_core::domain::Time;
 use rusqlite::params;
 use std::collections::BTreeMap;
 
-impl Replica {
+impl Sqlite {
     /// Each object's sync state, as [`Change::State`](crate::replica::Change::State) left it.
-    pub fn states(&self) -> Result<BTreeMap<String, String>, ReplicaError> {
+    pub(super) fn read_states(&self) -> Result<BTreeMap<String, String>, ReplicaError> {
         let read = || -> Result<_, Fail> {
             let mut statement = self.connection.prepare_cached(
                 r#"SELECT "object", "state" FROM "_crmsync_object" WHERE "state" IS NOT NULL"#,
@@ -22,18 +23,8 @@ impl Replica {
         self.reading("reading the states", read)
     }
 
-    /// Objects that have a table, by API name.
-    pub fn objects(&self) -> Vec<String> {
-        self.book.tables.keys().cloned().collect()
-    }
-
-    /// The table of an object, for people; `None` if it has none.
-    pub fn table_name(&self, object: &str) -> Option<&str> {
-        self.book.tables.get(object).map(|t| t.name.as_str())
-    }
-
     /// Rows of an object by what is known of them.
-    pub fn counts(&self, object: &str) -> Result<Counts, ReplicaError> {
+    pub(super) fn count_rows(&self, object: &str) -> Result<Counts, ReplicaError> {
         self.reading(&format!("counting {object}"), || {
             let table = quoted(&self.book.table(object)?.name);
             let db = &self.connection;
@@ -47,15 +38,37 @@ impl Replica {
         })
     }
 
+    /// Live rows whose stamp lies in `from <= stamp < to`.
+    pub(super) fn count_stamps(
+        &self,
+        object: &str,
+        from: Option<Time>,
+        to: Option<Time>,
+    ) -> Result<u64, ReplicaError> {
+        self.reading(&format!("counting {object}"), || {
+            let table = self.book.table(object)?;
+            let Some(stamp) = table.stamp_column() else {
+                return Err(Fail::Bug(format!("{object} has no modification stamp")));
+            };
+            let (name, stamp) = (quoted(&table.name), quoted(&stamp.column));
+            let sql = format!(
+                r#"FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL
+                   AND (?1 IS NULL OR {stamp} >= ?1) AND (?2 IS NULL OR {stamp} < ?2)"#
+            );
+            let text = |t: Option<Time>| t.map(|t| value::stamp(t).as_str().to_owned());
+            count(&self.connection, &sql, params![text(from), text(to)])
+        })
+    }
+
     /// How many values of an object are kept raw in `_crmsync_odd`.
-    pub fn odd_count(&self, object: &str) -> Result<u64, ReplicaError> {
+    pub(super) fn count_odd(&self, object: &str) -> Result<u64, ReplicaError> {
         self.reading(&format!("counting odd values of {object}"), || {
             count(&self.connection, r#"FROM "_crmsync_odd" WHERE "object" = ?1"#, [object])
         })
     }
 
     /// What the object's open sweep would find if it ended now; `None` if none is open.
-    pub fn sweep_plan(&self, object: &str) -> Result<Option<SweepPlan>, ReplicaError> {
+    pub(super) fn plan_sweep(&self, object: &str) -> Result<Option<SweepPlan>, ReplicaError> {
         self.reading(&format!("planning the sweep of {object}"), || {
             let db = &self.connection;
             let Some(began) = began(db, object)? else { return Ok(None) };
@@ -70,7 +83,7 @@ impl Replica {
 
     /// Keys that the current or last sweep saw at the source and that have no live row here, in
     /// key order, at most `limit` of them behind `after`. Whole-number keys are ordered as numbers.
-    pub fn take_new_keys(
+    pub(super) fn new_keys(
         &self,
         object: &str,
         after: Option<&str>,

@@ -1,7 +1,9 @@
 //! The file: rights, claims, fences, and what stands in the way.
 
 use super::*;
+use crate::replica::Replica as _;
 use crate::replica::ReplicaError;
+use crate::replica::sqlite::Sqlite;
 use rusqlite::types::Value::Integer;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +13,7 @@ use std::process::Command;
 /// The daemon opens a replica in one thread and may work it in another.
 const _: fn() = || {
     fn send<T: Send>() {}
-    send::<Replica>();
+    send::<Sqlite>();
 };
 
 const AT: &str = "2024-05-01T10:00:00Z";
@@ -75,7 +77,7 @@ fn a_file_moved_away_while_open_swallows_nothing() {
     let state = [Change::State { object: "Account", state: "{}" }];
     fs::rename(&bed.path, bed.path.with_extension("old")).unwrap();
     assert!(matches!(bed.replica.write(&state), Err(ReplicaError::Unavailable { .. })));
-    let other = Replica::open(&bed.path, "sf").unwrap();
+    let other = Sqlite::open(&bed.path, "sf").unwrap();
     assert!(matches!(bed.replica.write(&state), Err(ReplicaError::Unavailable { .. })));
     assert!(other.objects().is_empty());
 }
@@ -89,7 +91,7 @@ fn an_existing_file_is_adopted_with_its_states_and_its_mode() {
     let Bed { replica, path, dir: _ } = bed;
     replica.close().unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
-    let mut replica = Replica::open(&path, "sf").unwrap();
+    let mut replica = Sqlite::open(&path, "sf").unwrap();
     assert_eq!(replica.owner().unwrap(), Some(owner()));
     assert_eq!(replica.states().unwrap()["Account"], r#"{"cursor":2}"#);
     assert_eq!((replica.objects(), mode(&path)), (vec!["Account".to_owned()], 0o660));
@@ -115,7 +117,7 @@ fn another_org_and_an_older_owner_are_refused() {
     }
     assert_eq!(bed.replica.owner().unwrap(), Some(owner()));
     // A later owner takes the file: whoever had it before writes nothing more.
-    let mut later = Replica::open(&bed.path, "sf").unwrap();
+    let mut later = Sqlite::open(&bed.path, "sf").unwrap();
     later.claim(&Owner { epoch: 2, connection: "c9".into(), ..owner() }).unwrap();
     let fields = strings(&["Id"]);
     let some = keys(&["1"]);
@@ -136,7 +138,7 @@ fn another_org_and_an_older_owner_are_refused() {
 #[test]
 fn nothing_is_written_before_a_claim() {
     let dir = tempfile::tempdir().unwrap();
-    let mut replica = Replica::open(&dir.path().join("x.db"), "x").unwrap();
+    let mut replica = Sqlite::open(&dir.path().join("x.db"), "x").unwrap();
     assert_eq!(replica.owner().unwrap(), None);
     let refused = replica.write(&[Change::State { object: "A", state: "{}" }]);
     assert!(matches!(refused, Err(ReplicaError::Bug { .. })));
@@ -152,28 +154,28 @@ fn foreign_newer_damaged_and_linked_files_are_refused_and_untouched() {
         (at(name), fs::read(at(name)).unwrap())
     };
     let (foreign, foreign_bytes) = made("foreign.db", "CREATE TABLE theirs (x)");
-    let refused = Replica::open(&foreign, "x").unwrap_err();
+    let refused = Sqlite::open(&foreign, "x").unwrap_err();
     assert!(matches!(refused, ReplicaError::NotOurs { .. }), "{refused}");
     assert_eq!(fs::read(&foreign).unwrap(), foreign_bytes);
 
-    Replica::open(&at("newer.db"), "x").unwrap().close().unwrap();
+    Sqlite::open(&at("newer.db"), "x").unwrap().close().unwrap();
     let (newer, newer_bytes) = made("newer.db", "PRAGMA user_version = 99");
-    let refused = Replica::open(&newer, "x").unwrap_err();
+    let refused = Sqlite::open(&newer, "x").unwrap_err();
     assert!(matches!(refused, ReplicaError::Newer { found: 99, .. }), "{refused}");
     assert_eq!(fs::read(&newer).unwrap(), newer_bytes);
 
     fs::write(at("text.db"), "this is no database ".repeat(100)).unwrap();
-    let refused = Replica::open(&at("text.db"), "x").unwrap_err();
+    let refused = Sqlite::open(&at("text.db"), "x").unwrap_err();
     assert!(matches!(refused, ReplicaError::Unavailable { .. }), "{refused}");
 
     std::os::unix::fs::symlink(at("target"), at("link.db")).unwrap();
-    let refused = Replica::open(&at("link.db"), "x").unwrap_err();
+    let refused = Sqlite::open(&at("link.db"), "x").unwrap_err();
     assert!(matches!(refused, ReplicaError::Unavailable { .. }) && !at("target").exists());
-    let refused = Replica::open(&at("no/such/folder.db"), "x").unwrap_err();
+    let refused = Sqlite::open(&at("no/such/folder.db"), "x").unwrap_err();
     assert!(matches!(refused, ReplicaError::Unavailable { .. }), "{refused}");
     // Killed between making the file and its tables.
     fs::write(at("empty.db"), "").unwrap();
-    Replica::open(&at("empty.db"), "x").unwrap().claim(&owner()).unwrap();
+    Sqlite::open(&at("empty.db"), "x").unwrap().claim(&owner()).unwrap();
 }
 
 #[test]
@@ -219,7 +221,7 @@ fn a_reader_does_not_keep_the_file_from_being_closed() {
     let Bed { replica, path, dir: _ } = bed;
     replica.close().unwrap();
     drop(reader);
-    Replica::open(&path, "sf").unwrap().close().unwrap();
+    Sqlite::open(&path, "sf").unwrap().close().unwrap();
     assert_eq!(query(&path, "PRAGMA journal_mode"), [[text("delete")]]);
 }
 
@@ -245,12 +247,12 @@ fn a_really_full_file_system_is_told_and_passed_over() {
     }
     let _mounted = Mounted(folder.clone());
     let path = folder.join("sf.db");
-    let mut replica = Replica::open(&path, "sf").unwrap();
+    let mut replica = Sqlite::open(&path, "sf").unwrap();
     replica.claim(&owner()).unwrap();
     replica.lay_out(&schema("Account", &KINDS), &names(&KINDS), t(AT)).unwrap();
     let fields = strings(&["Id", "Name"]);
     let long = "x".repeat(2000);
-    let write = |replica: &mut Replica, n: u64| {
+    let write = |replica: &mut Sqlite, n: u64| {
         let ids: Vec<String> = (0..20).map(|i| format!("{n}-{i}")).collect();
         let rows: Vec<_> = ids.iter().map(|id| [Some(id.as_str()), Some(long.as_str())]).collect();
         let (batch, state) = (batch(&rows), n.to_string());
@@ -278,7 +280,7 @@ fn a_really_full_file_system_is_told_and_passed_over() {
     assert_eq!(replica.states().unwrap()["Account"], written.to_string());
     assert_eq!(replica.counts("Account").unwrap().live, written * 20);
     // A new connection on the full disk sees the same or says why not; it never panics.
-    let refused = Replica::open(&folder.join("other.db"), "x").err();
+    let refused = Sqlite::open(&folder.join("other.db"), "x").err();
     assert!(
         matches!(
             refused,

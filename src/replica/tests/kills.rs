@@ -1,6 +1,8 @@
 //! Killed at any moment: the rows and the state of one write are all there or not at all.
 
 use super::*;
+use crate::replica::Replica as _;
+use crate::replica::sqlite::Sqlite;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -14,7 +16,7 @@ const PER_WRITE: u64 = 50;
 #[allow(clippy::disallowed_methods, clippy::print_stdout)]
 fn victim() {
     let Some(path) = std::env::var_os(VICTIM) else { return };
-    let mut replica = Replica::open(Path::new(&path), "sf").unwrap();
+    let mut replica = Sqlite::open(Path::new(&path), "sf").unwrap();
     replica.claim(&owner()).unwrap();
     let account = schema("Account", &KINDS);
     let fields = strings(&["Id", "Name"]);
@@ -61,7 +63,7 @@ fn killed_writes_are_whole_or_absent() {
         child.kill().unwrap();
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
-        let replica = Replica::open(&path, "sf").unwrap();
+        let mut replica = Sqlite::open(&path, "sf").unwrap();
         let writes: u64 = replica.states().unwrap()["Account"].parse().unwrap();
         assert!(writes > last, "round {round}: {writes} after {last}");
         assert_eq!(replica.counts("Account").unwrap().live, writes * PER_WRITE, "round {round}");

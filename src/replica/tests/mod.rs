@@ -8,7 +8,8 @@ mod model;
 mod sweeps;
 mod timing;
 
-use super::{Applied, Change, Mode, Owner, Replica};
+use super::sqlite::Sqlite;
+use super::{Applied, Change, Mode, Owner, Replica as _};
 use crmsync_core::domain::{Batch, BatchBuilder, Field, FieldType, ObjectSchema, Time};
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -28,7 +29,7 @@ pub(super) const KINDS: [(&str, FieldType); 10] = [
 ];
 
 pub(super) struct Bed {
-    pub(super) replica: Replica,
+    pub(super) replica: Sqlite,
     pub(super) path: PathBuf,
     /// Lives as long as the file is needed.
     pub(super) dir: tempfile::TempDir,
@@ -99,7 +100,7 @@ pub(super) fn keys(ids: &[&str]) -> Batch {
 pub(super) fn bed() -> Bed {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("sf.db");
-    let mut replica = Replica::open(&path, "sf").expect("open");
+    let mut replica = Sqlite::open(&path, "sf").expect("open");
     replica.claim(&owner()).expect("claim");
     Bed { replica, path, dir }
 }

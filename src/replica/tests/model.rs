@@ -1,6 +1,8 @@
 //! Random histories against a map: what the replica holds, and that nothing is written twice.
 
 use super::*;
+use crate::replica::Replica as _;
+use crate::replica::sqlite::Sqlite;
 use crate::replica::{Absent, Deletes};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +101,7 @@ fn run(bed: &mut Bed, op: &Op) {
             assert_eq!(bed.replica.write(&all).unwrap()[2].changed, 0);
         }
         Op::Reopen => {
-            let mut next = Replica::open(&bed.path, "sf").unwrap();
+            let mut next = Sqlite::open(&bed.path, "sf").unwrap();
             next.claim(&owner()).unwrap();
             bed.replica = next;
         }

@@ -1,6 +1,8 @@
 //! Key sweeps, the guard, erasing, forgetting.
 
 use super::*;
+use crate::replica::Replica as _;
+use crate::replica::sqlite::Sqlite;
 use crate::replica::{Absent, Counts, Deletes, Guard, SweepPlan};
 use rusqlite::types::Value::{Integer, Null};
 
@@ -45,7 +47,7 @@ fn absent_rows_are_marked_and_new_keys_listed() {
         bed.one("SELECT count(*) FROM account WHERE _deleted_at = _synced_at"),
         Integer(300)
     );
-    let take = |after, n| bed.replica.take_new_keys("Account", after, n).unwrap();
+    let mut take = |after, n| bed.replica.take_new_keys("Account", after, n).unwrap();
     assert_eq!(take(None, 2), ["aa", "zz1"]);
     assert_eq!(take(Some("zz1"), 2), ["zz2"]);
     assert_eq!(bed.replica.sweep_plan("Account").unwrap(), None);
@@ -69,7 +71,7 @@ fn above_the_guard_nothing_changes_until_it_is_released() {
     // A restart keeps the sweep open.
     let Bed { replica, path, dir } = bed;
     drop(replica);
-    let mut replica = Replica::open(&path, "sf").unwrap();
+    let mut replica = Sqlite::open(&path, "sf").unwrap();
     replica.claim(&owner()).unwrap();
     let mut bed = Bed { replica, path, dir };
     let done = end(&mut bed, Absent::Remove, Some(Guard { max_percent: 11, max_rows: 11 }));

@@ -173,11 +173,15 @@ fn a_hundred_slow_callers_hold_nobody_up() {
     let sandbox = Sandbox::start(&["--records", "Account=5"]);
     let daemon = Daemon::start(&config(&sandbox));
     let strangers = slow(STRANGER, &daemon.socket(), 100, &daemon.path(""));
-    for _ in 0..20 {
-        let begun = Instant::now();
-        daemon.api("GET", "/v1/status", None).ok();
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
-    }
+    // Who waited for them would wait until they are cut, and that is after ten seconds.
+    let slowest = (0..20)
+        .map(|_| {
+            let begun = Instant::now();
+            daemon.api("GET", "/v1/status", None).ok();
+            begun.elapsed()
+        })
+        .max();
+    assert!(slowest < Some(Duration::from_secs(9)), "{slowest:?}");
     drop(strangers);
     // A hundred of root's own fill the house: a clear refusal, and room again after ten seconds.
     let own = slow(0, &daemon.socket(), 100, &daemon.path(""));
