@@ -5,7 +5,7 @@ use super::output::{View, line, number, span, table};
 use super::{Ctx, notices};
 use crate::control::client::Url;
 use crate::control::protocol::{
-    ConnectionDetail, ConnectionStatus, ObjectStatus, QuotaStatus, RunLine, StatusReply,
+    ConnectionDetail, ConnectionStatus, JobStatus, ObjectStatus, ProofStatus, QuotaStatus, RunLine, StatusReply,
 };
 use std::fmt::Write as _;
 
@@ -199,12 +199,63 @@ fn objects(name: &str, objects: &[ObjectStatus], view: &View) -> String {
             let _ = writeln!(out, "{}: {held} deletes are held for approval", o.name);
             let _ = writeln!(out, "  next: crmsync approve {name}");
         }
+        if let Some(job) = &o.job {
+            let _ = writeln!(out, "{}: {}", o.name, job_line(job, view));
+        }
+        if let Some(proof) = &o.proof {
+            let _ = writeln!(out, "{}: {}", o.name, proof_line(proof, view));
+        }
+        if let Some(at) = o.calculated_to {
+            let _ = writeln!(out, "{}: calculated fields to {}", o.name, view.at(at));
+        }
         if o.odd > 0 {
             let odd = number(o.odd);
             let _ = writeln!(out, "{}: {odd} values did not fit; see _crmsync_odd", o.name);
         }
     }
     out
+}
+
+/// What is waited for, why, and until when.
+fn job_line(job: &JobStatus, view: &View) -> String {
+    let mut out = format!("a bulk job reads {}", job.reads);
+    match job.since {
+        Some(since) => {
+            let _ = write!(out, " since {}: {}", view.at(since), line(&job.says));
+        }
+        None => out.push_str(", it waits for its turn"),
+    }
+    if job.rows > 0 || job.expected.is_some() {
+        let of = job.expected.map_or(String::new(), |n| format!(" of {}", number(n)));
+        let _ = write!(out, ", {}{of} rows are in", number(job.rows));
+    }
+    if let Some(next) = job.next_look {
+        let _ = write!(out, ", next look at {}", view.at(next));
+    }
+    if let Some(end) = job.gives_up {
+        let _ = write!(out, ", given up at {}", view.at(end));
+    }
+    out
+}
+
+fn proof_line(proof: &ProofStatus, view: &View) -> String {
+    let at = view.at(proof.at);
+    match proof {
+        ProofStatus { unproved: Some(why), .. } => {
+            format!("not compared with the source at {at}: {}", line(why))
+        }
+        ProofStatus { differs, .. } if *differs > 0 => {
+            format!("{} rows differ from the source, compared at {at}", number(*differs))
+        }
+        ProofStatus { repaired, rows, .. } => {
+            let rows = number(*rows);
+            let mended = match repaired {
+                0 => String::new(),
+                n => format!(", {} of them read again", number(*n)),
+            };
+            format!("{rows} rows as at the source, compared at {at}{mended}")
+        }
+    }
 }
 
 /// Runs as a table.

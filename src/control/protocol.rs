@@ -218,8 +218,56 @@ pub struct ObjectStatus {
     pub held: Option<u64>,
     /// What is wrong with this object alone, e.g. access denied.
     pub trouble: Option<String>,
+    /// A bulk job of the provider that is under way.
+    pub job: Option<JobStatus>,
+    /// What the last comparison of counts with the source brought.
+    pub proof: Option<ProofStatus>,
+    /// Calculated fields are as of then.
+    #[schema(value_type = Option<String>)]
+    pub calculated_to: Option<Time>,
     /// Number of fields read.
     pub fields: usize,
+}
+
+/// A bulk job that reads an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobStatus {
+    /// What it reads: `rows`, `new fields`, `keys`.
+    pub reads: String,
+    /// Asked for at; none: it waits for its turn.
+    #[schema(value_type = Option<String>)]
+    pub since: Option<Time>,
+    /// Where it is, in the provider's word.
+    pub says: String,
+    /// When it is looked at next.
+    #[schema(value_type = Option<String>)]
+    pub next_look: Option<Time>,
+    /// When it is given up and read another way.
+    #[schema(value_type = Option<String>)]
+    pub gives_up: Option<Time>,
+    /// Rows fetched so far.
+    pub rows: u64,
+    /// Rows of the whole result, where known.
+    pub expected: Option<u64>,
+}
+
+/// Counts of an object compared with the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProofStatus {
+    /// When.
+    #[schema(value_type = String)]
+    pub at: Time,
+    /// Everything that was modified before this was counted.
+    #[schema(value_type = String)]
+    pub upper: Time,
+    /// Rows counted.
+    pub rows: u64,
+    /// Rows that were missing or stale here and were read again.
+    pub repaired: u64,
+    /// Rows that still differ.
+    pub differs: u64,
+    /// Why nothing could be proved, if so.
+    pub unproved: Option<String>,
 }
 
 /// `GET /v1/quota`, one domain.

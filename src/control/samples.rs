@@ -93,6 +93,16 @@ pub fn object(name: &str) -> ObjectStatus {
         deletes_to: Some(time("13:00:00")),
         held: None,
         trouble: None,
+        job: None,
+        proof: Some(ProofStatus {
+            at: time("13:30:00"),
+            upper: time("13:29:55"),
+            rows: 200_000,
+            repaired: 0,
+            differs: 0,
+            unproved: None,
+        }),
+        calculated_to: Some(time("07:00:00")),
         fields: 31,
     }
 }

@@ -24,7 +24,7 @@ pub use state::{
     Phase, QuotaHold, Rules, Trouble,
 };
 pub use status::{Status, Word, status};
-pub use step::{next_wake, step};
+pub use step::{next_wake, ready, step};
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,11 @@ pub fn next_wake(c: &Connection, now: Time, rules: &Rules) -> Option<Time> {
     at.into_iter().min().map(|t| t.max(now))
 }
 
+/// Whether a bell would start a run now.
+pub fn ready(c: &Connection, now: Time) -> bool {
+    !c.busy() && obstacle(c, now, false).is_none() && not_before(c).is_none_or(|t| t <= now)
+}
+
 /// The latest of the waits that are on, if one is.
 fn not_before(c: &Connection) -> Option<Time> {
     let trouble = match &c.trouble {
@@ -245,10 +250,7 @@ impl Stepper<'_> {
     /// Starts a run if nothing is in its way.
     pub(super) fn ring(&mut self) {
         self.end_pause();
-        if !self.c.busy()
-            && obstacle(&self.c, self.now, false).is_none()
-            && not_before(&self.c).is_none_or(|t| t <= self.now)
-        {
+        if ready(&self.c, self.now) {
             self.start(false);
         }
     }

@@ -27,6 +27,12 @@ pub enum Concern {
         /// Object.
         object: String,
     },
+    /// Counts showed that the copy of an object differed from the source; what was missing or
+    /// stale was read again.
+    CopyDiffers {
+        /// Object.
+        object: String,
+    },
     /// A known expiry date (client secret, grant) comes near.
     Expiring {
         /// What expires.
@@ -47,6 +53,7 @@ impl Concern {
             Self::DeletesHeld => "deletes-held",
             Self::FieldRemoved { .. } => "field-removed",
             Self::ObjectFailing { .. } => "object-failing",
+            Self::CopyDiffers { .. } => "copy-differs",
             Self::Expiring { .. } => "expiring",
             Self::ClockOff => "clock-off",
         }
@@ -68,6 +75,7 @@ impl std::fmt::Display for Concern {
                 write!(f, "object {object} removed at the source")
             }
             Self::ObjectFailing { object } => write!(f, "object {object} cannot be read"),
+            Self::CopyDiffers { object } => write!(f, "copy of {object} differed from the source"),
             Self::Expiring { what } => write!(f, "{what} expires soon"),
             Self::ClockOff => f.write_str("clock differs from the provider's"),
         }

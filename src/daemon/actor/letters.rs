@@ -170,6 +170,7 @@ impl Actor {
             | Concern::DeletesHeld
             | Concern::FieldRemoved { .. }
             | Concern::ObjectFailing { .. }
+            | Concern::CopyDiffers { .. }
             | Concern::Expiring { .. }
             | Concern::ClockOff => {}
         }
@@ -182,6 +183,9 @@ impl Actor {
                 vec![format!("crmsync status {name}"), format!("crmsync test {name}")]
             }
             Concern::NeedsAuthorization => vec![format!("crmsync reauthorize {name}")],
+            Concern::CopyDiffers { .. } => vec![
+                format!("nothing, if it does not happen again: crmsync log {name} tells what was done"),
+            ],
             Concern::ClockOff => vec!["set the clock of this host right (NTP)".to_owned()],
             Concern::QuotaHeld => vec![format!("crmsync quota {name}")],
             Concern::FieldRemoved { .. }

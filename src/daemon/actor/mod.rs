@@ -403,6 +403,7 @@ impl Actor {
             self.probe_at.filter(|_| !self.probing),
             self.store_retry,
             probe_of_hold,
+            self.look_at(now),
         ]
         .into_iter()
         .flatten()
@@ -421,9 +422,11 @@ impl Actor {
         }
         self.look_at_quota();
         self.tend_grant();
-        let rings =
+        let looks = self.look_at(now).is_some_and(|at| at <= now);
+        let tries =
             connection::next_wake(&self.state, now, &self.rules()).is_some_and(|at| at <= now);
-        self.cause = "retry";
+        let rings = looks || tries;
+        self.cause = if looks { "job" } else { "retry" };
         // Without a reason of the connection's own only letters are looked at.
         self.take(if rings { &[Event::Due] } else { &[] }, Change::default());
     }

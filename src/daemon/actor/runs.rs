@@ -9,7 +9,7 @@ use crate::daemon::work::{End, Report, Wishes, Work};
 use crate::provider::Toll;
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow, StoreError};
-use crmsync_core::connection::{Activity, Event, Phase, RunResult, StopWhy};
+use crmsync_core::connection::{self, Activity, Event, Phase, RunResult, StopWhy};
 use crmsync_core::domain::{Concern, Fault, Time};
 use crmsync_core::quota::Exempt;
 use crmsync_core::{schedule, sync};
@@ -73,6 +73,13 @@ impl Actor {
         self.take(&[Event::Due], change);
     }
 
+    /// When a job of the provider is looked at next: the due time stands beside the cursor, in the
+    /// replica. None while nothing may be sent, so that it keeps nobody awake.
+    pub(super) fn look_at(&self, now: Time) -> Option<Time> {
+        let next = sync::next_look(self.summary.iter().map(|o| &o.state))?;
+        connection::ready(&self.state, now).then_some(next)
+    }
+
     pub(super) fn new_run_id(&self) -> String {
         format!("{:016x}", self.shared.env.random())
     }
@@ -121,14 +128,15 @@ impl Actor {
             cut: cut.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
             erase_before: self.erase_before(now),
-            progress: Box::new(move |p| {
+            known: self.summary.clone(),
+            progress: Arc::new(move |p| {
                 alive(&own, &pulse, clock);
                 let _ = events.send(Told::Progress {
                     connection: name.clone(),
                     run: run.clone(),
                     object: p.object,
                     rows: p.rows,
-                    expected: None,
+                    expected: p.expected,
                     calls: p.calls,
                 });
             }),

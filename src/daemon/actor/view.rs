@@ -2,19 +2,19 @@
 
 use super::Actor;
 use crate::control::protocol::{
-    ConnectionDetail, ConnectionStatus, NoticeLine, ObjectStatus, QuotaStatus, Refusal,
-    RequestLine, RunLine, SCHEMA_VERSION,
+    ConnectionDetail, ConnectionStatus, JobStatus, NoticeLine, ObjectStatus, ProofStatus,
+    QuotaStatus, Refusal, RequestLine, RunLine, SCHEMA_VERSION,
 };
 use crate::daemon::actor::effects::refused;
 use crate::daemon::toll::Gate;
-use crate::daemon::work::ObjectSummary;
+use crate::daemon::work::{ObjectSummary, rules};
 use crate::store::{Store, StoredRun};
 use crmsync_core::connection::{self, Configured};
 use crmsync_core::domain::ConnectionName;
 use crmsync_core::notice::Condition;
 use crmsync_core::quota;
 use crmsync_core::reauth::{Request, State};
-use crmsync_core::sync::{self, Phase};
+use crmsync_core::sync::{self, Phase, Slot};
 
 impl Actor {
     pub(super) fn status(&self) -> ConnectionStatus {
@@ -103,6 +103,35 @@ impl Actor {
             deletes_to: o.state.deletes_covered,
             held: o.state.held,
             trouble: trouble.map(|t| t.text.clone()),
+            job: o.state.waits(&rules(&self.settings)).map(|w| JobStatus {
+                reads: match w.slot {
+                    Slot::Fill => "new fields",
+                    Slot::Sweep => "keys",
+                    Slot::Load
+                    | Slot::Part
+                    | Slot::Window
+                    | Slot::Deleted
+                    | Slot::Proof
+                    | Slot::Mend
+                    | Slot::Fetch => "rows",
+                }
+                .to_owned(),
+                since: w.since,
+                says: w.says,
+                next_look: w.next,
+                gives_up: w.gives_up,
+                rows: w.rows,
+                expected: w.expected,
+            }),
+            proof: o.state.proved.as_ref().map(|p| ProofStatus {
+                at: p.at,
+                upper: p.upper,
+                rows: p.rows,
+                repaired: p.repaired,
+                differs: p.differs,
+                unproved: p.unproved.clone(),
+            }),
+            calculated_to: o.state.calculated_covered,
             fields: o.state.fields.len(),
         }
     }

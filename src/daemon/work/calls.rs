@@ -5,9 +5,10 @@ use super::{Progress, Run, Stop, patiently};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode};
 use crmsync_core::config::settings;
-use crmsync_core::domain::{Call, Delivered, Fault, Schema, Step, Task, TaskKind, Time};
+use crmsync_core::domain::{Call, Delivered, Fault, JobStep, Schema, Step, Task, TaskKind, Time};
 use crmsync_core::sync::{
-    self, Consequence, GUARD_PERCENT, GUARD_ROWS, Object, Planned, Slot, Stage, Sweep,
+    self, Consequence, GUARD_PERCENT, GUARD_ROWS, Object, ObjectState, Planned, Puts, Slot, Stage,
+    Sweep,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ impl Run {
             if state.begin_due(schema, &self.rules, now) {
                 self.begin_sweep(object).await?;
             }
+            if let Some(slot) = self.states.get(object).and_then(ObjectState::ripe) {
+                self.ripen(object, slot, now).await?;
+            }
             let fetching = match self.states.get(object).and_then(|s| s.sweep.clone()) {
                 Some(Sweep { stage: Stage::Fetch { after }, .. }) => Some(after),
                 Some(_) | None => None,
@@ -53,6 +57,7 @@ impl Run {
                 missing.insert(object.clone(), keys);
             }
         }
+        let jobs = self.jobs_that_pay(&names).await?;
         let none = Vec::new();
         let objects: Vec<Object<'_>> = names
             .iter()
@@ -61,6 +66,7 @@ impl Run {
                     state: self.states.get(o)?,
                     schema: self.schemas.get(o)?,
                     missing: missing.get(o).unwrap_or(&none),
+                    job: jobs.contains(o),
                 })
             })
             .collect();
@@ -102,14 +108,19 @@ impl Run {
         let toll = Arc::clone(&self.toll);
         let mut session = self.work.holder.session().await?;
         for attempt in 0..2 {
-            // Two pages may wait while one is written.
-            let (sink, batches) = mpsc::channel(2);
             let ctx = Ctx { session: &session, toll: toll.as_ref() };
-            let sent = provider.send(ctx, call, schema, sink);
-            let cut = self.work.cut.clone();
-            let both = async { tokio::join!(sent, self.write_batches(call, slots, batches)) };
-            let (outcome, written) = patiently(&cut, both).await?;
-            written?;
+            let outcome = if is_page(call) {
+                self.job_page(ctx, call, slots, schema, now).await?
+            } else {
+                // Two pages may wait while one is written.
+                let (sink, batches) = mpsc::channel(2);
+                let sent = provider.send(ctx, call, schema, sink);
+                let cut = self.work.cut.clone();
+                let both = async { tokio::join!(sent, self.write_batches(call, slots, batches)) };
+                let (outcome, written) = patiently(&cut, both).await?;
+                written?;
+                outcome
+            };
             match outcome {
                 Ok(outcome) => {
                     self.clock.tell(outcome.server_time);
@@ -147,45 +158,45 @@ impl Run {
             let rows = batch.rows() as u64;
             state.delivered(*slot, bounds(task), position);
             let loading = state.loading();
+            let puts = state.puts(*slot, &task.kind);
             let (object, fields, state) = (task.object.clone(), task.fields.clone(), json(state));
-            let (slot, at) = (*slot, self.work.env.now());
+            let at = self.work.env.now();
             let applied = self
                 .work
                 .copy
                 .with(move |replica| {
-                    let object = object.as_str();
-                    let rows = match slot {
-                        Slot::Sweep => Change::SweepKeys { object, batch: &batch },
-                        Slot::Fill => {
-                            let mode = Mode::Fill;
-                            Change::Rows { object, fields: &fields, batch: &batch, mode, at }
-                        }
-                        Slot::Window | Slot::Load | Slot::Fetch | Slot::Deleted => {
-                            let mode = Mode::Upsert;
-                            Change::Rows { object, fields: &fields, batch: &batch, mode, at }
+                    let (object, fields, batch) = (object.as_str(), fields.as_slice(), &batch);
+                    let rows = match puts {
+                        Puts::Keys => Change::SweepKeys { object, batch },
+                        Puts::Fill => Change::Rows { object, fields, batch, mode: Mode::Fill, at },
+                        Puts::Upsert | Puts::FirstLoad => {
+                            Change::Rows { object, fields, batch, mode: Mode::Upsert, at }
                         }
                     };
                     replica.write(&[rows, Change::State { object, state: &state }])
                 })
                 .await?;
-            // Keys that are noted for a comparison are no rows.
-            if slot != Slot::Sweep {
-                self.account.read += applied.first().map_or(0, |a| a.rows);
-                self.count(applied.first());
-            }
-            let total = self.rows.entry(task.object.clone()).or_default();
-            if slot != Slot::Sweep {
-                *total += rows;
-            }
-            let (object, rows) = (task.object.clone(), *total);
+            self.count_rows(&task.object, puts, rows, applied.first());
             (self.work.progress)(Progress {
-                object,
-                rows,
+                object: task.object.clone(),
+                rows: self.rows.get(&task.object).copied().unwrap_or(0),
+                expected: self.sizes.get(&task.object).copied(),
                 calls: self.toll.paid.load(Ordering::Relaxed),
                 loading,
             });
         }
         Ok(())
+    }
+
+    /// Keys that are noted for a comparison are no rows.
+    pub(super) fn count_rows(&mut self, object: &str, puts: Puts, rows: u64, applied: Option<&Applied>) {
+        if puts == Puts::Keys {
+            return;
+        }
+        self.account.read += rows;
+        *self.rows.entry(object.to_owned()).or_default() += rows;
+        self.touched.insert(object.to_owned());
+        self.count(applied);
     }
 
     fn count<'a>(&mut self, applied: impl IntoIterator<Item = &'a Applied>) {
@@ -217,6 +228,13 @@ impl Run {
                 }
                 continue;
             }
+            if let (TaskKind::Count { from, to }, Step::Counted(there)) = (&task.kind, &step) {
+                self.counted(&task.object, (*from, *to), *there).await?;
+                continue;
+            }
+            if is_page(call) {
+                continue; // it was committed with the state that it leads to
+            }
             let was_loading = state.loading();
             let mut consequences = state.stepped(*slot, bounds(task), &step, now);
             if *slot == Slot::Fetch
@@ -241,18 +259,25 @@ impl Run {
     }
 
     /// Commits an object's state with what follows from the step that made it.
-    async fn apply(&mut self, object: &str, todo: &mut Vec<Consequence>) -> Result<(), Stop> {
+    pub(super) async fn apply(
+        &mut self,
+        object: &str,
+        todo: &mut Vec<Consequence>,
+    ) -> Result<(), Stop> {
         let Some(state) = self.states.get(object) else { return Ok(()) };
         let policy = self.work.settings.deletes;
         let ending = todo.iter().find_map(|c| match c {
             Consequence::EndSweep { hide, approved } => Some((*hide, *approved)),
-            Consequence::BeginSweep | Consequence::Delete(_) => None,
+            Consequence::BeginSweep | Consequence::Delete(_) | Consequence::Key => None,
         });
+        if !todo.is_empty() {
+            self.touched.insert(object.to_owned());
+        }
         let (name, state_text) = (object.to_owned(), json(state));
         let (at, todo) = (self.work.env.now(), std::mem::take(todo));
         // Rows change by these; that the state is stored is no change of the copy.
         let of_rows: Vec<bool> =
-            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep)).collect();
+            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep | Consequence::Key)).collect();
         let applied = self
             .work
             .copy
@@ -262,6 +287,7 @@ impl Run {
                 for consequence in &todo {
                     changes.push(match consequence {
                         Consequence::BeginSweep => Change::SweepBegin { object },
+                        Consequence::Key => Change::Key { object },
                         Consequence::EndSweep { hide, approved } => Change::SweepEnd {
                             object,
                             as_: match (hide, policy) {
@@ -409,7 +435,15 @@ fn part_of(task: &Task) -> Slot {
     }
 }
 
-fn bounds(task: &Task) -> Option<(Time, Time)> {
+/// Whether the call brings a page of a job's result.
+fn is_page(call: &Call) -> bool {
+    matches!(
+        call.tasks.first().map(|t| &t.kind),
+        Some(TaskKind::Job { step: JobStep::Page { .. }, .. })
+    )
+}
+
+pub(super) fn bounds(task: &Task) -> Option<(Time, Time)> {
     match &task.kind {
         TaskKind::Window { from, to, .. } | TaskKind::Deleted { from, to } => Some((*from, *to)),
         TaskKind::Scan { .. }

@@ -6,6 +6,8 @@
 //! commit; an object that fails on its own does not stop the others.
 
 mod calls;
+mod jobs;
+mod page;
 mod prelude;
 
 use super::clock::ServerClock;
@@ -34,6 +36,11 @@ const CUT_AFTER: Duration = Duration::from_secs(3);
 /// No call takes longer, its turn at the quota line included: a server that sends a byte a minute
 /// must not keep a worker for ever.
 const LONGEST_CALL: Duration = Duration::from_mins(15);
+
+/// Jobs of one connection at the source at the same time.
+const JOBS: usize = 3;
+/// A job that has no result after this time is called off.
+const JOB_PATIENCE: SignedDuration = SignedDuration::from_hours(6);
 
 /// What a run is made with.
 pub struct Work {
@@ -65,8 +72,11 @@ pub struct Work {
     pub interval: SignedDuration,
     /// Rows marked as deleted leave the replica when they are older than this; none: not today.
     pub erase_before: Option<Time>,
+    /// What was known of the objects after the last run: rows are counted anew only where they may
+    /// have changed.
+    pub known: Vec<ObjectSummary>,
     /// Told of each commit.
-    pub progress: Box<dyn Fn(Progress) + Send + Sync>,
+    pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
 
 /// A commit.
@@ -76,6 +86,8 @@ pub struct Progress {
     pub object: String,
     /// Rows of it in this run.
     pub rows: u64,
+    /// Of so many, roughly, where the source told.
+    pub expected: Option<u64>,
     /// Calls of this run.
     pub calls: u64,
     /// Whether it belongs to a first load.
@@ -253,6 +265,11 @@ struct Run {
     schemas: BTreeMap<String, ObjectSchema>,
     states: BTreeMap<String, ObjectState>,
     rows: BTreeMap<String, u64>,
+    /// Roughly how many records objects have; see [`Provider::sizes`].
+    sizes: BTreeMap<String, u64>,
+    sizes_asked: bool,
+    /// Objects whose rows may have changed in this run.
+    touched: BTreeSet<String>,
     account: Account,
     failing: BTreeMap<String, Fault>,
     gone: BTreeSet<(String, Option<String>)>,
@@ -272,11 +289,7 @@ struct Run {
 impl Work {
     /// Does it. Never panics, never returns early without a report.
     pub async fn run(self) -> Report {
-        let rules = Rules {
-            overlap: self.settings.late_commit_window,
-            sweep_every: self.settings.sweep,
-            page: 200,
-        };
+        let rules = rules(&self.settings);
         let toll = Counted { toll: Arc::clone(&self.toll), paid: AtomicU64::new(0) };
         let mut run = Run {
             toll: Arc::new(toll),
@@ -286,6 +299,9 @@ impl Work {
             schemas: BTreeMap::new(),
             states: BTreeMap::new(),
             rows: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            sizes_asked: false,
+            touched: BTreeSet::new(),
             account: Account::default(),
             failing: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -345,6 +361,7 @@ impl Run {
             let erased = self.work.copy.with(move |r| r.write(&[Change::Erase { before }])).await?;
             let rows: u64 = erased.iter().map(|a| a.changed).sum();
             if rows > 0 {
+                self.touched.extend(self.states.keys().cloned());
                 self.say(format!("{rows} deleted rows have left the replica"));
             }
         }
@@ -424,12 +441,18 @@ impl Run {
 
     async fn summary(&mut self) -> Result<Vec<ObjectSummary>, ReplicaError> {
         let states = self.states.clone();
+        let mut known: BTreeMap<String, ObjectSummary> =
+            std::mem::take(&mut self.work.known).into_iter().map(|o| (o.name.clone(), o)).collect();
+        known.retain(|name, _| !self.touched.contains(name));
         self.work
             .copy
             .with(move |replica| {
                 states
                     .into_iter()
                     .map(|(name, state)| {
+                        if let Some(known) = known.remove(&name) {
+                            return Ok(ObjectSummary { state, ..known });
+                        }
                         let counts = replica.counts(&name)?;
                         Ok(ObjectSummary {
                             table: replica.table_name(&name).unwrap_or_default(),
@@ -444,6 +467,19 @@ impl Run {
                     .collect()
             })
             .await
+    }
+}
+
+/// What planning depends on.
+pub fn rules(settings: &Settings) -> Rules {
+    Rules {
+        overlap: settings.late_commit_window,
+        sweep_every: settings.sweep,
+        page: 200,
+        jobs: JOBS,
+        job_patience: JOB_PATIENCE,
+        prove_every: settings.prove,
+        calculated_every: settings.calculated,
     }
 }
 

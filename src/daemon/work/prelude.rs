@@ -223,6 +223,9 @@ impl Run {
                 }
                 Some(_) | None => ObjectState::new(fields, now),
             };
+            if change != LayoutChange::default() {
+                self.touched.insert(object.clone());
+            }
             if change.created {
                 self.say(format!("{object}: loading, {} fields", state.fields.len()));
             }
