@@ -61,6 +61,7 @@ impl Run {
                     state: self.states.get(o)?,
                     schema: self.schemas.get(o)?,
                     missing: missing.get(o).unwrap_or(&none),
+                    job: false,
                 })
             })
             .collect();
@@ -160,7 +161,13 @@ impl Run {
                             let mode = Mode::Fill;
                             Change::Rows { object, fields: &fields, batch: &batch, mode, at }
                         }
-                        Slot::Window | Slot::Load | Slot::Fetch | Slot::Deleted => {
+                        Slot::Window
+                        | Slot::Load
+                        | Slot::Fetch
+                        | Slot::Deleted
+                        | Slot::Part
+                        | Slot::Mend
+                        | Slot::Proof => {
                             let mode = Mode::Upsert;
                             Change::Rows { object, fields: &fields, batch: &batch, mode, at }
                         }
@@ -246,13 +253,13 @@ impl Run {
         let policy = self.work.settings.deletes;
         let ending = todo.iter().find_map(|c| match c {
             Consequence::EndSweep { hide, approved } => Some((*hide, *approved)),
-            Consequence::BeginSweep | Consequence::Delete(_) => None,
+            Consequence::BeginSweep | Consequence::Delete(_) | Consequence::Key => None,
         });
         let (name, state_text) = (object.to_owned(), json(state));
         let (at, todo) = (self.work.env.now(), std::mem::take(todo));
         // Rows change by these; that the state is stored is no change of the copy.
         let of_rows: Vec<bool> =
-            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep)).collect();
+            todo.iter().map(|c| !matches!(c, Consequence::BeginSweep | Consequence::Key)).collect();
         let applied = self
             .work
             .copy
@@ -262,6 +269,7 @@ impl Run {
                 for consequence in &todo {
                     changes.push(match consequence {
                         Consequence::BeginSweep => Change::SweepBegin { object },
+                        Consequence::Key => Change::Key { object },
                         Consequence::EndSweep { hide, approved } => Change::SweepEnd {
                             object,
                             as_: match (hide, policy) {

@@ -276,6 +276,10 @@ impl Work {
             overlap: self.settings.late_commit_window,
             sweep_every: self.settings.sweep,
             page: 200,
+            jobs: 3,
+            job_patience: SignedDuration::from_hours(6),
+            prove_every: self.settings.prove,
+            calculated_every: self.settings.calculated,
         };
         let toll = Counted { toll: Arc::clone(&self.toll), paid: AtomicU64::new(0) };
         let mut run = Run {
