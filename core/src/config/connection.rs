@@ -95,6 +95,7 @@ impl<'a> Builder<'a> {
         let schedule = self.schedule(t);
         let admins = self.admins(t, name, node, notify);
         let deletes = self.text(t, "deletes").unwrap_or_default();
+        let schema = self.text(t, "schema").unwrap_or_default();
         let mut out = Connection {
             provider: provider.unwrap_or_default(),
             enabled,
@@ -112,6 +113,9 @@ impl<'a> Builder<'a> {
             erase_after: self.duration(t, "erase_after"),
             late_commit_window: self.duration(t, "late_commit_window"),
             sweep: self.duration(t, "sweep"),
+            calculated: self.duration(t, "calculated"),
+            prove: self.duration(t, "prove"),
+            schema: keys::schema(&schema),
             alarm_after: self
                 .number(t, "alarm_after")
                 .and_then(|n| u32::try_from(n).ok())

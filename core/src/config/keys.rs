@@ -4,7 +4,7 @@
 //! `config/crmsync.toml` read these tables. Defaults are written as in a file.
 
 use super::settings::{Deletes, SmtpTls};
-use crate::domain::{KeyKind, ProviderSpec};
+use crate::domain::{KeyKind, ProviderSpec, SchemaPolicy};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,9 @@ const CONNECTION: &[Key] = &[
     key("erase_after", Kind::Duration(1, 3650 * DAY), Some("\"30d\"")),
     key("late_commit_window", Kind::Duration(1, 7 * DAY), Some("\"10m\"")),
     key("sweep", Kind::Duration(60, 365 * DAY), Some("\"1d\"")),
+    key("calculated", Kind::Duration(60, 3650 * DAY), Some("\"1d\"")),
+    key("prove", Kind::Duration(60, 3650 * DAY), Some("\"1d\"")),
+    key("schema", Kind::OneOf(&["follow", "freeze"]), Some("\"follow\"")),
     key("alarm_after", Kind::Number(1, 10_000), Some("3")),
 ];
 
@@ -230,6 +233,11 @@ pub(super) fn of(kind: KeyKind) -> Kind {
 /// The word as a setting.
 pub(super) fn deletes(word: &str) -> Deletes {
     if word == "remove" { Deletes::Remove } else { Deletes::Mark }
+}
+
+/// The word as a setting.
+pub(super) fn schema(word: &str) -> SchemaPolicy {
+    if word == "freeze" { SchemaPolicy::Freeze } else { SchemaPolicy::Follow }
 }
 
 /// The word as a setting.

@@ -2,7 +2,7 @@
 //!
 //! Shapes and units are the manual's. No secret stands here: only where one is kept.
 
-use crate::domain::{ConnectionName, CredentialKind, Schedule};
+use crate::domain::{ConnectionName, CredentialKind, Schedule, SchemaPolicy};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -153,6 +153,12 @@ pub struct Connection {
     pub late_commit_window: SignedDuration,
     /// `sweep`: how often keys are compared where the source reports no deletes, default 1d.
     pub sweep: SignedDuration,
+    /// `calculated`: how often calculated fields are read again, default 1d.
+    pub calculated: SignedDuration,
+    /// `prove`: how often the copy is proved by counts, default 1d.
+    pub prove: SignedDuration,
+    /// `schema`: default follow.
+    pub schema: SchemaPolicy,
     /// `alarm_after`: intervals without success that raise a notice, default 3 (at least 1 h).
     pub alarm_after: u32,
 }

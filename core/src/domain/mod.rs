@@ -22,7 +22,7 @@ pub use identity::{Check, CheckOutcome, Identity};
 pub use name::{ConnectionName, NameError};
 pub use quota::{QuotaDomain, Usage};
 pub use schedule::{Schedule, ScheduleError, format_duration, parse_duration};
-pub use schema::{Field, FieldType, ObjectSchema, Schema};
+pub use schema::{Field, FieldType, ObjectSchema, Schema, SchemaPolicy};
 pub use spec::{CredentialKind, KeyKind, KeySpec, Need, ProviderSpec};
 pub use task::{Call, Delivered, JobRead, JobStep, Outcome, Step, Task, TaskKind};
 

@@ -76,6 +76,18 @@ impl ObjectSchema {
     }
 }
 
+/// What becomes of changes of the source's description.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchemaPolicy {
+    /// New fields are read and filled, a type that moved widens the column or gets one beside it.
+    #[default]
+    Follow,
+    /// The fields that are read stay as they are: new ones and ones whose type moved are told and
+    /// not read. Fields that vanish are told as under `Follow`.
+    Freeze,
+}
+
 /// What the provider's calls need to know of the source: the described objects, by API name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {

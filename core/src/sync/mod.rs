@@ -6,25 +6,48 @@
 //! committed with it; `covered` only grows by a finished window; the first load is no snapshot, so
 //! an object counts as loading until its first increment is in; deletes found by absence pass the
 //! guard or wait for approval.
+//!
+//! How the caller goes about it, in a loop: for each object [`ObjectState::begin_due`], then
+//! [`ObjectState::ripe`] (what it names is ended by `stepped(slot, None, &Step::Done, now)` and
+//! what that says is carried out); then [`plan`]. A page of a job is streamed into one transaction
+//! that ends with the state that `stepped(.., &Step::Page { .. }, ..)` made of a clone; its key is
+//! built there too when that says [`Consequence::Key`]. A [`Step::Counted`] goes, with the
+//! replica's own count, to [`ObjectState::counted`]. When nothing is left to plan, [`next_look`]
+//! says when to come back.
 
+mod job;
+mod policy;
+mod proof;
 mod state;
 
+pub use job::{Job, JobStage, NoJob, Puts, Waiting, next_look};
+pub use policy::{Reading, fields_to_read};
+pub use proof::{Proof, Proved, Span, SpanStage};
 pub use state::{Consequence, Fill, ObjectState, Phase, Stage, Sweep, SweepReason, Window};
 
 use crate::domain::{ObjectSchema, Task, TaskKind, Time};
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
-/// Which part of an object's work a task serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which part of an object's work a task serves. `Load`, `Fill` and `Sweep` go by pages of queries
+/// or by a bulk job ([`TaskKind::Job`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Slot {
     /// Changes since the cursor.
     Window,
     /// The source's log of hard deletes.
     Deleted,
+    /// Counts that prove the copy: [`TaskKind::Count`].
+    Proof,
+    /// Rows of a window that was proved to differ, read again: [`TaskKind::Window`].
+    Mend,
     /// Rows that a sweep found to be missing here.
     Fetch,
     /// First load (or a whole re-read of an object without a stamp).
     Load,
+    /// A part of what a job was to read, read by queries instead: [`TaskKind::Window`].
+    Part,
     /// New fields of rows that are here already.
     Fill,
     /// Keys of a sweep.
@@ -49,6 +72,14 @@ pub struct Rules {
     pub sweep_every: SignedDuration,
     /// Records asked for by key at a time.
     pub page: usize,
+    /// Jobs of a connection under way at the source at the same time.
+    pub jobs: usize,
+    /// A job without a result after this time is given up.
+    pub job_patience: SignedDuration,
+    /// How often the copy is proved by counts.
+    pub prove_every: SignedDuration,
+    /// How often calculated fields are read again.
+    pub calculated_every: SignedDuration,
 }
 
 /// The most that one sweep may delete without approval: percent of the object, and rows.
@@ -67,6 +98,8 @@ pub struct Object<'a> {
     pub schema: &'a ObjectSchema,
     /// Keys known to the source but not here, for a sweep in its `Fetch` stage; in key order.
     pub missing: &'a [String],
+    /// The provider says that a bulk job pays for a full read of it.
+    pub job: bool,
 }
 
 /// The next tasks, most urgent first: changes and deletes of all objects before any load goes on.
@@ -85,7 +118,7 @@ pub fn plan(objects: &[Object<'_>], rules: &Rules, target: Time, now: Time) -> V
 }
 
 fn plan_object(object: &Object<'_>, rules: &Rules, target: Time, now: Time) -> Vec<Planned> {
-    let Object { state, schema, missing } = *object;
+    let Object { state, schema, missing, job: _ } = *object;
     let mut out = Vec::new();
     let mut push = |slot, fields: Vec<String>, kind| {
         out.push(Planned { slot, task: Task { object: schema.name.clone(), fields, kind } });

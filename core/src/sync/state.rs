@@ -1,4 +1,4 @@
-use super::{Rules, Slot};
+use super::{Job, NoJob, Proof, Proved, Rules, Slot};
 use crate::domain::{Fault, ObjectSchema, Step, Time};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,24 @@ pub struct ObjectState {
     /// The object is no longer at the source (or not visible): its rows stay, nothing is read.
     #[serde(default)]
     pub gone: bool,
+    /// A bulk job under way, for one of its slots.
+    #[serde(default)]
+    pub job: Option<Job>,
+    /// The provider refused to read it by jobs.
+    #[serde(default)]
+    pub no_job: Option<NoJob>,
+    /// A proof under way.
+    #[serde(default)]
+    pub proof: Option<Proof>,
+    /// What the last proof brought.
+    #[serde(default)]
+    pub proved: Option<Proved>,
+    /// Calculated fields are as of this time; none: there are none (or it is not known).
+    #[serde(default)]
+    pub calculated_covered: Option<Time>,
+    /// The last increment of this run ended here: counts may follow at once. Not kept.
+    #[serde(skip)]
+    pub fresh: Option<Time>,
 }
 
 /// Loading or following.
@@ -97,6 +115,8 @@ pub enum SweepReason {
     LogGap,
     /// Account, profile, role or permission changed: rows not seen are hidden, never deleted.
     Sight,
+    /// Counts say that there are rows here which the source has not.
+    Proof,
 }
 
 /// How far a sweep has come.
@@ -122,6 +142,9 @@ pub struct Fill {
     pub fields: Vec<String>,
     /// Position.
     pub after: Option<String>,
+    /// Calculated fields among them are read as of this time.
+    #[serde(default)]
+    pub calculated: Option<Time>,
 }
 
 /// What the replica has to do together with storing the new state.
@@ -139,6 +162,8 @@ pub enum Consequence {
     },
     /// These are gone for good.
     Delete(Vec<(String, Time)>),
+    /// The first load is in: the table gets its key. Harmless where it has one.
+    Key,
 }
 
 impl ObjectState {
@@ -153,6 +178,12 @@ impl ObjectState {
             fill: None,
             held: None,
             gone: false,
+            job: None,
+            no_job: None,
+            proof: None,
+            proved: None,
+            calculated_covered: None,
+            fresh: None,
         }
     }
 
@@ -258,7 +289,9 @@ impl ObjectState {
                     *after = position;
                 }
             }
-            (Slot::Load | Slot::Window | Slot::Deleted | Slot::Fetch, _) => {}
+            (Slot::Part, _) => self.part_delivered(position),
+            (Slot::Mend, _) => self.mend_delivered(bounds, position),
+            (Slot::Load | Slot::Window | Slot::Deleted | Slot::Fetch | Slot::Proof, _) => {}
         }
     }
 
@@ -331,7 +364,9 @@ impl ObjectState {
                     }];
                 }
             }
-            Slot::Fetch | Slot::Deleted => {}
+            Slot::Part => return self.part_done(),
+            Slot::Mend => self.mend_done(bounds),
+            Slot::Fetch | Slot::Deleted | Slot::Proof => {}
         }
         Vec::new()
     }
@@ -379,7 +414,13 @@ impl ObjectState {
                     }
                     Some(Vec::new())
                 }
-                Slot::Load | Slot::Fill | Slot::Sweep | Slot::Fetch => {
+                Slot::Load
+                | Slot::Part
+                | Slot::Mend
+                | Slot::Proof
+                | Slot::Fill
+                | Slot::Sweep
+                | Slot::Fetch => {
                     self.delivered(slot, None, None);
                     Some(Vec::new())
                 }
@@ -408,7 +449,8 @@ impl ObjectState {
         let begun = !matches!(self.phase, Phase::Load { after: None, .. });
         if begun && !new.is_empty() {
             // A position reached with fewer fields says nothing of the new ones: start over.
-            let fill = self.fill.get_or_insert(Fill { fields: Vec::new(), after: None });
+            let fill =
+                self.fill.get_or_insert(Fill { fields: Vec::new(), after: None, calculated: None });
             fill.fields.extend(new.iter().cloned());
             fill.after = None;
         }
@@ -433,7 +475,8 @@ impl ObjectState {
         if known.is_empty() || matches!(self.phase, Phase::Load { after: None, .. }) {
             return;
         }
-        let fill = self.fill.get_or_insert(Fill { fields: Vec::new(), after: None });
+        let fill =
+            self.fill.get_or_insert(Fill { fields: Vec::new(), after: None, calculated: None });
         for field in known {
             if !fill.fields.contains(field) {
                 fill.fields.push(field.clone());

@@ -1,0 +1,182 @@
+//! Reading by bulk jobs: asked for, looked at when due, fetched page by page.
+//!
+//! Hides what becomes of a job that is slow, lost, too much for the source or refused. Invariants:
+//! the state moves on with the page that was committed, never before; a job that waits takes
+//! nothing from other slots; every wait has a deadline; whatever fails ends in reading by queries.
+
+use super::{Consequence, ObjectState, Rules, Slot};
+use crate::domain::{JobRead, Step, TaskKind, Time};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+/// A full read by bulk jobs, under way. Normally one job without bounds; after one that was too
+/// much for the source several, one after the other, each with bounds of the modification stamp.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What it serves: `Load`, `Fill` or `Sweep`.
+    pub slot: Slot,
+    /// Columns of its pages, the key first; the same for all parts.
+    pub fields: Vec<String>,
+    /// Parts still to be read, oldest first; the first one is the one that `stage` tells of.
+    pub parts: Vec<JobRead>,
+    /// Server time before the first job was asked for.
+    pub started: Time,
+    /// How far the first part is.
+    pub stage: JobStage,
+    /// Pages committed so far, of all parts.
+    pub pages: u64,
+    /// Rows committed so far, of all parts.
+    pub rows: u64,
+    /// Attempts at the current step that brought something unreadable.
+    #[serde(default)]
+    pub tries: u8,
+    /// Downloads of the current page that were cut, in a row.
+    #[serde(default)]
+    pub cuts: u8,
+    /// Jobs of the first part that were lost.
+    #[serde(default)]
+    pub lost: u8,
+}
+
+/// How far the first part of a [`Job`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "kebab-case")]
+pub enum JobStage {
+    /// It is to be asked for, when its turn comes.
+    Ask,
+    /// The source works on it.
+    Wait {
+        /// Handle.
+        job: String,
+        /// When it was asked for.
+        asked: Time,
+        /// How often it was looked at.
+        looks: u32,
+        /// When it is looked at next.
+        next: Time,
+        /// The provider's word for where it is.
+        says: String,
+    },
+    /// Its result is being fetched.
+    Pages {
+        /// Handle.
+        job: String,
+        /// Where the next page begins; none: the first one.
+        locator: Option<String>,
+        /// Rows of the result, where the provider told.
+        expected: Option<u64>,
+    },
+    /// It is to be called off.
+    Abort {
+        /// Handle.
+        job: String,
+        /// It took too long: narrow it. Otherwise the same is asked for anew.
+        narrow: bool,
+    },
+    /// It does not go on like this; [`ObjectState::begin_due`] finds another way.
+    Stuck {
+        /// Narrower jobs may do; otherwise queries.
+        narrow: bool,
+        /// What was wrong.
+        why: String,
+    },
+    /// The part is read by queries.
+    Queries {
+        /// Position.
+        after: Option<String>,
+    },
+    /// All parts were read; see [`ObjectState::ripe`].
+    Read,
+}
+
+/// The provider does not read this object by jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoJob {
+    /// Its words.
+    pub why: String,
+    /// When jobs are tried again; a changed list of fields also lets them be tried.
+    pub until: Time,
+}
+
+/// How the rows of a task are to be put into the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Puts {
+    /// Appended to a table whose key is built at the end ([`Consequence::Key`]).
+    FirstLoad,
+    /// Inserted or updated.
+    Upsert,
+    /// These columns of rows that are there.
+    Fill,
+    /// Keys of a sweep.
+    Keys,
+}
+
+/// Facts about a job that is waited for, for `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What it serves.
+    pub slot: Slot,
+    /// Asked for at; none: its turn has not come, or it is being asked for anew.
+    pub since: Option<Time>,
+    /// The provider's word for where it is.
+    pub says: String,
+    /// When it is looked at next.
+    pub next: Option<Time>,
+    /// When it is given up.
+    pub gives_up: Option<Time>,
+    /// Rows in so far.
+    pub rows: u64,
+    /// Rows of the whole result, where known.
+    pub expected: Option<u64>,
+}
+
+/// When a job is to be looked at next; none: no job is waited for. A time that has passed means:
+/// [`plan`](super::plan) now.
+pub fn next_look<'a>(states: impl IntoIterator<Item = &'a ObjectState>) -> Option<Time> {
+    let look = |s: &ObjectState| match &s.job.as_ref()?.stage {
+        JobStage::Wait { next, .. } if !s.gone => Some(*next),
+        JobStage::Wait { .. }
+        | JobStage::Ask
+        | JobStage::Pages { .. }
+        | JobStage::Abort { .. }
+        | JobStage::Stuck { .. }
+        | JobStage::Queries { .. }
+        | JobStage::Read => None,
+    };
+    states.into_iter().filter_map(look).min()
+}
+
+impl ObjectState {
+    /// How the rows of a task of this slot are put into the replica.
+    pub fn puts(&self, slot: Slot, kind: &TaskKind) -> Puts {
+        let _ = (slot, kind);
+        Puts::Upsert
+    }
+
+    /// Everything of this slot was read by jobs, and its end is to be applied in a transaction of
+    /// its own: call [`ObjectState::stepped`] with [`Step::Done`] and carry out what it says. Ask
+    /// before planning; a crash in between only makes it be asked again.
+    pub fn ripe(&self) -> Option<Slot> {
+        None
+    }
+
+    /// What is waited for, for `status`; none: nothing.
+    pub fn waits(&self, rules: &Rules) -> Option<Waiting> {
+        let _ = (rules.job_patience, SignedDuration::ZERO);
+        None
+    }
+
+    pub(super) fn part_delivered(&mut self, position: Option<String>) {
+        let _ = position;
+    }
+
+    pub(super) fn part_done(&mut self) -> Vec<Consequence> {
+        Vec::new()
+    }
+
+    /// A step of a job. Called by [`ObjectState::stepped`].
+    pub(super) fn job_stepped(&mut self, slot: Slot, step: &Step, now: Time) -> Vec<Consequence> {
+        let _ = (slot, step, now);
+        Vec::new()
+    }
+}
