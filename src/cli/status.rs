@@ -5,7 +5,8 @@ use super::output::{View, line, number, span, table};
 use super::{Ctx, notices};
 use crate::control::client::Url;
 use crate::control::protocol::{
-    ConnectionDetail, ConnectionStatus, JobStatus, ObjectStatus, ProofStatus, QuotaStatus, RunLine, StatusReply,
+    ConnectionDetail, ConnectionStatus, JobStatus, ObjectStatus, ProofStatus, QuotaStatus, RunLine,
+    StatusReply,
 };
 use std::fmt::Write as _;
 

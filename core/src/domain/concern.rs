@@ -22,6 +22,13 @@ pub enum Concern {
         /// Field.
         field: Option<String>,
     },
+    /// A field came to be, or its type moved, and the settings say that what is read stays as it is.
+    FieldFrozen {
+        /// Object.
+        object: String,
+        /// Field.
+        field: String,
+    },
     /// One object cannot be read; the others go on.
     ObjectFailing {
         /// Object.
@@ -52,6 +59,7 @@ impl Concern {
             Self::NoSuccess => "no-success",
             Self::DeletesHeld => "deletes-held",
             Self::FieldRemoved { .. } => "field-removed",
+            Self::FieldFrozen { .. } => "field-frozen",
             Self::ObjectFailing { .. } => "object-failing",
             Self::CopyDiffers { .. } => "copy-differs",
             Self::Expiring { .. } => "expiring",
@@ -73,6 +81,9 @@ impl std::fmt::Display for Concern {
             }
             Self::FieldRemoved { object, field: None } => {
                 write!(f, "object {object} removed at the source")
+            }
+            Self::FieldFrozen { object, field } => {
+                write!(f, "field {object}.{field} came or changed and is not read")
             }
             Self::ObjectFailing { object } => write!(f, "object {object} cannot be read"),
             Self::CopyDiffers { object } => write!(f, "copy of {object} differed from the source"),

@@ -170,6 +170,7 @@ impl Actor {
             | Concern::DeletesHeld
             | Concern::FieldRemoved { .. }
             | Concern::ObjectFailing { .. }
+            | Concern::FieldFrozen { .. }
             | Concern::CopyDiffers { .. }
             | Concern::Expiring { .. }
             | Concern::ClockOff => {}
@@ -183,12 +184,13 @@ impl Actor {
                 vec![format!("crmsync status {name}"), format!("crmsync test {name}")]
             }
             Concern::NeedsAuthorization => vec![format!("crmsync reauthorize {name}")],
-            Concern::CopyDiffers { .. } => vec![
-                format!("nothing, if it does not happen again: crmsync log {name} tells what was done"),
-            ],
+            Concern::CopyDiffers { .. } => vec![format!(
+                "nothing, if it does not happen again: crmsync log {name} tells what was done"
+            )],
             Concern::ClockOff => vec!["set the clock of this host right (NTP)".to_owned()],
             Concern::QuotaHeld => vec![format!("crmsync quota {name}")],
             Concern::FieldRemoved { .. }
+            | Concern::FieldFrozen { .. }
             | Concern::ObjectFailing { .. }
             | Concern::Expiring { .. } => vec![
                 format!("see what the source has now: crmsync fields {name}"),

@@ -189,7 +189,13 @@ impl Run {
     }
 
     /// Keys that are noted for a comparison are no rows.
-    pub(super) fn count_rows(&mut self, object: &str, puts: Puts, rows: u64, applied: Option<&Applied>) {
+    pub(super) fn count_rows(
+        &mut self,
+        object: &str,
+        puts: Puts,
+        rows: u64,
+        applied: Option<&Applied>,
+    ) {
         if puts == Puts::Keys {
             return;
         }

@@ -12,7 +12,10 @@ use std::sync::Arc;
 impl Run {
     /// Objects that cost less when they are read in whole by a job. The source is asked for sizes
     /// at most once in a run, and only if something is to be loaded.
-    pub(super) async fn jobs_that_pay(&mut self, names: &[String]) -> Result<BTreeSet<String>, Stop> {
+    pub(super) async fn jobs_that_pay(
+        &mut self,
+        names: &[String],
+    ) -> Result<BTreeSet<String>, Stop> {
         let mut unknown = Vec::new();
         for object in names {
             let Some(state) = self.states.get(object) else { continue };
@@ -123,7 +126,8 @@ impl Run {
         let proved = state.proved.clone().filter(|p| Some(p) != before.as_ref());
         self.apply(object, &mut consequences).await?;
         if here != there {
-            let text = |t: Option<Time>| t.map_or("the beginning".to_owned(), |t| format!("{t:.0}"));
+            let text =
+                |t: Option<Time>| t.map_or("the beginning".to_owned(), |t| format!("{t:.0}"));
             let (from, to) = (text(from), text(to));
             self.say(format!("{object}: {here} rows here, {there} there, from {from} to {to}"));
         }
@@ -131,7 +135,9 @@ impl Run {
             self.say(match (&p.unproved, p.differs, p.repaired) {
                 (Some(why), ..) => format!("{object}: not proved: {why}"),
                 (None, 0, 0) => format!("{object}: proved, {} rows as at the source", p.rows),
-                (None, 0, n) => format!("{object}: {n} rows differed from the source and were repaired"),
+                (None, 0, n) => {
+                    format!("{object}: {n} rows differed from the source and were repaired")
+                }
                 (None, d, _) => format!("{object}: {d} rows still differ from the source"),
             });
         }

@@ -174,6 +174,8 @@ pub struct Report {
     pub failing: BTreeMap<String, Fault>,
     /// Fields (none: the whole object) that were to be read and are not at the source.
     pub gone: BTreeSet<(String, Option<String>)>,
+    /// Fields that came, or changed their type, and are not read because settings freeze them.
+    pub frozen: BTreeSet<(String, String)>,
     /// Deletes held by the guard, by object; 0: no longer held.
     pub held: BTreeMap<String, u64>,
     /// State of all objects; none when the replica could not be read.
@@ -190,6 +192,7 @@ impl Report {
             account: Account::default(),
             failing: BTreeMap::new(),
             gone: BTreeSet::new(),
+            frozen: BTreeSet::new(),
             held: BTreeMap::new(),
             objects: None,
             clock_off: None,
@@ -273,6 +276,10 @@ struct Run {
     account: Account,
     failing: BTreeMap<String, Fault>,
     gone: BTreeSet<(String, Option<String>)>,
+    /// Fields that are not read because the settings freeze what is read.
+    frozen: BTreeSet<(String, String)>,
+    /// Descriptions that were replaced in this run.
+    before: BTreeMap<String, ObjectSchema>,
     held: BTreeMap<String, u64>,
     /// Fields that the source refused although its description names them; not asked for again
     /// before the description is read anew by the clock or by somebody's wish. Lower case.
@@ -305,6 +312,8 @@ impl Work {
             account: Account::default(),
             failing: BTreeMap::new(),
             gone: BTreeSet::new(),
+            frozen: BTreeSet::new(),
+            before: BTreeMap::new(),
             held: BTreeMap::new(),
             refused: BTreeSet::new(),
             said_gone: BTreeSet::new(),
@@ -433,6 +442,7 @@ impl Run {
             account: self.account,
             failing: self.failing,
             gone: self.gone,
+            frozen: self.frozen,
             held: self.held,
             objects,
             clock_off: self.clock.difference(),

@@ -69,7 +69,9 @@ impl Run {
         let _ = told.send(end);
         let written = writer.await;
         let applied = written.map_err(|e| {
-            Stop::Fault(crmsync_core::domain::Fault::contract(format!("writing a page broke off: {e}")))
+            Stop::Fault(crmsync_core::domain::Fault::contract(format!(
+                "writing a page broke off: {e}"
+            )))
         })??;
         Ok(Paged { outcome: sent?, applied })
     }

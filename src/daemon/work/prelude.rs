@@ -6,7 +6,7 @@ use crate::replica::{Change, LayoutChange};
 use crate::store::{Change as StoreChange, Doc};
 use crmsync_core::config::settings::Selection;
 use crmsync_core::domain::{Fault, ObjectSchema, Time};
-use crmsync_core::sync::{ObjectState, Phase, SweepReason};
+use crmsync_core::sync::{self, ObjectState, Phase, SweepReason};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,11 @@ impl Run {
             let asked = Arc::new(names);
             let told = self.ask(move |ctx| describe(&provider, ctx, Arc::clone(&asked))).await?;
             self.clock.tell(told.server_time);
-            known.objects.extend(told.value);
+            for (object, schema) in told.value {
+                if let Some(Some(before)) = known.objects.insert(object.clone(), schema) {
+                    self.before.entry(object).or_insert(before);
+                }
+            }
             if stale {
                 known.at = Some(now);
             }
@@ -206,6 +210,18 @@ impl Run {
             });
             for field in missing {
                 self.gone.insert((object.clone(), Some(field)));
+            }
+            let reading = sync::fields_to_read(
+                self.work.settings.schema,
+                self.states.get(&object).map(|s| s.fields.as_slice()),
+                fields,
+                |name| named(&selection, name),
+                self.before.get(&object),
+                &schema,
+            );
+            let fields = reading.fields;
+            for field in reading.new.into_iter().chain(reading.retyped) {
+                self.frozen.insert((object.clone(), field));
             }
             let (table, wanted) = (schema.clone(), fields.clone());
             let change: LayoutChange =
@@ -287,6 +303,14 @@ impl Run {
             .with(move |replica| replica.write(&[Change::State { object: &object, state: &state }]))
             .await?;
         Ok(())
+    }
+}
+
+/// Whether the settings name the field.
+fn named(selection: &Selection, field: &str) -> bool {
+    match selection {
+        Selection::Fields(list) => list.iter().any(|f| f.eq_ignore_ascii_case(field)),
+        Selection::All | Selection::Except(_) => false,
     }
 }
 
