@@ -206,18 +206,23 @@ impl ObjectState {
     /// The end of the next window, if one is due.
     pub(super) fn next_window(&self, target: Time, now: Time) -> Option<Time> {
         let Phase::Follow { covered, settled, .. } = &self.phase else { return None };
-        if !settled {
+        if !settled || self.doubts_since().is_some_and(|t| *covered < t && t <= now) {
             return Some(now.max(*covered));
         }
         (*covered < target).then_some(target)
     }
 
-    /// Begins what is due by the clock before planning: a scheduled sweep, or the re-read of an
-    /// object without a stamp. Returns whether the notes of an earlier sweep are to be forgotten.
+    /// Begins what is due by the clock before planning: a scheduled sweep, a proof, the re-read of
+    /// calculated fields or of an object without a stamp; gives up a job that takes too long.
+    /// Returns whether the notes of an earlier sweep are to be forgotten.
     pub fn begin_due(&mut self, schema: &ObjectSchema, rules: &Rules, now: Time) -> bool {
         if self.gone {
             return false;
         }
+        self.drop_idle_job();
+        self.unstick(schema, rules, now);
+        self.begin_calculated(schema, rules, now);
+        self.begin_proof(schema, rules, now);
         let every = |t: Time| t.checked_add(rules.sweep_every).unwrap_or(Time::MAX);
         if schema.stamp.is_none()
             && let Phase::Follow { covered, settled, .. } = &mut self.phase
@@ -240,11 +245,12 @@ impl ObjectState {
     /// sight in its midst what was passed by then is compared once it is in. The caller forgets the
     /// notes of an earlier sweep ([`Consequence::BeginSweep`]).
     pub fn begin_sweep(&mut self, reason: SweepReason, now: Time) {
-        if let Phase::Load { after, .. } = &self.phase
-            && (after.is_none() || reason != SweepReason::Sight)
-        {
+        // After a refused job rows may be in although nothing says so.
+        let begun = self.load_begun() || self.job.is_some() || self.no_job.is_some();
+        if matches!(self.phase, Phase::Load { .. }) && (!begun || reason != SweepReason::Sight) {
             return;
         }
+        self.abandon(Slot::Sweep);
         let sight = matches!(self.sweep, Some(Sweep { reason: SweepReason::Sight, .. }));
         let reason = if sight { SweepReason::Sight } else { reason };
         let stage = Stage::Keys { after: None };
@@ -270,6 +276,9 @@ impl ObjectState {
         bounds: Option<(Time, Time)>,
         position: Option<String>,
     ) {
+        if self.by_job(slot) {
+            return; // its position is the page, and comes with the step
+        }
         match (slot, &mut self.phase) {
             (Slot::Load, Phase::Load { after, .. } | Phase::Reread { after, .. }) => {
                 *after = position;
@@ -306,6 +315,11 @@ impl ObjectState {
         now: Time,
     ) -> Vec<Consequence> {
         match step {
+            Step::Done if self.call_off_ended(slot) => Vec::new(),
+            Step::Done if slot == Slot::Mend => {
+                self.mend_done(bounds, now);
+                Vec::new()
+            }
             Step::Done => self.done(slot, bounds),
             Step::Deleted { ids, earliest, covered } => {
                 let from = bounds.map_or(*covered, |b| b.0);
@@ -322,25 +336,24 @@ impl ObjectState {
                 self.deletes_covered = Some(known.max(*covered));
                 out
             }
-            Step::More
-            | Step::Counted(_)
-            | Step::Token(_)
-            | Step::Failed(_)
-            | Step::Started { .. }
+            Step::Started { .. }
             | Step::Running { .. }
             | Step::Ready { .. }
             | Step::Page { .. }
             | Step::NoJob { .. }
-            | Step::JobLost { .. } => Vec::new(),
+            | Step::JobLost { .. } => self.job_stepped(slot, step, now),
+            Step::More | Step::Counted(_) | Step::Token(_) | Step::Failed(_) => Vec::new(),
         }
     }
 
-    fn done(&mut self, slot: Slot, bounds: Option<(Time, Time)>) -> Vec<Consequence> {
+    pub(super) fn done(&mut self, slot: Slot, bounds: Option<(Time, Time)>) -> Vec<Consequence> {
         match slot {
             Slot::Load => {
                 if let Phase::Load { started, .. } = self.phase {
                     let window = None;
                     self.phase = Phase::Follow { covered: started, settled: false, window };
+                    // Pages of a job may have come in before it fell back to queries.
+                    return vec![Consequence::Key];
                 } else if let Phase::Reread { started, .. } = self.phase {
                     self.phase = Phase::Follow { covered: started, settled: true, window: None };
                 }
@@ -352,10 +365,17 @@ impl ObjectState {
                     *covered = (*covered).max(to);
                     *settled = true;
                     *window = None;
+                    self.fresh = Some(*covered);
                 }
             }
-            Slot::Fill => self.fill = None,
+            Slot::Fill => {
+                let calculated = self.fill.take().and_then(|f| f.calculated);
+                self.calculated_covered = calculated.or(self.calculated_covered);
+            }
             Slot::Sweep => {
+                if self.by_job(slot) {
+                    self.job = None;
+                }
                 if let Some(sweep) = &mut self.sweep {
                     sweep.stage = Stage::Fetch { after: None };
                     return vec![Consequence::EndSweep {
@@ -365,8 +385,7 @@ impl ObjectState {
                 }
             }
             Slot::Part => return self.part_done(),
-            Slot::Mend => self.mend_done(bounds),
-            Slot::Fetch | Slot::Deleted | Slot::Proof => {}
+            Slot::Mend | Slot::Fetch | Slot::Deleted | Slot::Proof => {}
         }
         Vec::new()
     }
@@ -378,14 +397,24 @@ impl ObjectState {
             let started = sweep.started;
             self.deletes_covered = Some(self.deletes_covered.map_or(started, |t| t.max(started)));
             self.sweep = None;
+            // Before anything is counted on it: what changed meanwhile.
+            self.fresh = None;
         } else if let Stage::Fetch { after } = &mut sweep.stage {
             *after = last;
         }
     }
 
     /// A task failed in a way that concerns only this object. Returns what to do in the replica;
-    /// `None` when the fault is not this object's own and the run has to decide.
+    /// `None` when the fault is not this object's own and the run has to decide. The state is to
+    /// be stored either way: it counts troubles.
     pub fn failed(&mut self, slot: Slot, fault: &Fault, now: Time) -> Option<Vec<Consequence>> {
+        let passing = matches!(fault, Fault::Passing { .. } | Fault::QuotaReached { .. });
+        if (!passing && self.call_off_ended(slot))
+            || self.job_failed(slot, fault, now).is_some()
+            || self.proof_failed(slot, fault, now).is_some()
+        {
+            return Some(Vec::new());
+        }
         match fault {
             Fault::SchemaMoved { field: Some(field), .. } => {
                 self.fields.retain(|f| !f.eq_ignore_ascii_case(field));
@@ -395,6 +424,7 @@ impl ObjectState {
                         self.fill = None;
                     }
                 }
+                self.job_without(field);
                 Some(Vec::new())
             }
             Fault::SchemaMoved { field: None, .. } => {
@@ -435,53 +465,6 @@ impl ObjectState {
             | Fault::AddressNotAllowed { .. }
             | Fault::Suspended { .. }
             | Fault::Contract { .. } => None,
-        }
-    }
-
-    /// Takes over a new list of fields. Fields that are new to rows already here are filled.
-    /// Returns those.
-    pub fn take_fields(&mut self, fields: Vec<String>) -> Vec<String> {
-        let new: Vec<String> = fields
-            .iter()
-            .filter(|f| !self.fields.iter().any(|o| o.eq_ignore_ascii_case(f)))
-            .cloned()
-            .collect();
-        let begun = !matches!(self.phase, Phase::Load { after: None, .. });
-        if begun && !new.is_empty() {
-            // A position reached with fewer fields says nothing of the new ones: start over.
-            let fill =
-                self.fill.get_or_insert(Fill { fields: Vec::new(), after: None, calculated: None });
-            fill.fields.extend(new.iter().cloned());
-            fill.after = None;
-        }
-        if let Some(fill) = &mut self.fill {
-            fill.fields.retain(|f| fields.iter().any(|n| n.eq_ignore_ascii_case(f)));
-            if fill.fields.is_empty() {
-                self.fill = None;
-            }
-        }
-        self.fields = fields;
-        self.gone = false;
-        new
-    }
-
-    /// These fields have a column without current values (it is new, or its type moved): they are
-    /// filled for the rows that are here already.
-    pub fn fill_again(&mut self, fields: &[String]) {
-        let known: Vec<&String> = fields
-            .iter()
-            .filter(|f| self.fields.iter().any(|k| k.eq_ignore_ascii_case(f)))
-            .collect();
-        if known.is_empty() || matches!(self.phase, Phase::Load { after: None, .. }) {
-            return;
-        }
-        let fill =
-            self.fill.get_or_insert(Fill { fields: Vec::new(), after: None, calculated: None });
-        for field in known {
-            if !fill.fields.contains(field) {
-                fill.fields.push(field.clone());
-                fill.after = None;
-            }
         }
     }
 }

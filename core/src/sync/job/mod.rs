@@ -4,8 +4,13 @@
 //! the state moves on with the page that was committed, never before; a job that waits takes
 //! nothing from other slots; every wait has a deadline; whatever fails ends in reading by queries.
 
-use super::{Consequence, ObjectState, Rules, Slot};
-use crate::domain::{JobRead, Step, TaskKind, Time};
+mod part;
+mod steps;
+
+pub(super) use part::DAWN;
+
+use super::{ObjectState, Phase, Rules, Slot};
+use crate::domain::{JobRead, TaskKind, Time};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +41,9 @@ pub struct Job {
     /// Jobs of the first part that were lost.
     #[serde(default)]
     pub lost: u8,
+    /// How often a part was halved.
+    #[serde(default)]
+    pub halved: u8,
 }
 
 /// How far the first part of a [`Job`] is.
@@ -70,7 +78,8 @@ pub enum JobStage {
     Abort {
         /// Handle.
         job: String,
-        /// It took too long: narrow it. Otherwise the same is asked for anew.
+        /// It took too long: narrow it. Otherwise all is forgotten, and begun anew where it is
+        /// still wanted.
         narrow: bool,
     },
     /// It does not go on like this; [`ObjectState::begin_due`] finds another way.
@@ -130,53 +139,68 @@ pub struct Waiting {
     pub expected: Option<u64>,
 }
 
-/// When a job is to be looked at next; none: no job is waited for. A time that has passed means:
-/// [`plan`](super::plan) now.
-pub fn next_look<'a>(states: impl IntoIterator<Item = &'a ObjectState>) -> Option<Time> {
-    let look = |s: &ObjectState| match &s.job.as_ref()?.stage {
-        JobStage::Wait { next, .. } if !s.gone => Some(*next),
-        JobStage::Wait { .. }
-        | JobStage::Ask
-        | JobStage::Pages { .. }
-        | JobStage::Abort { .. }
-        | JobStage::Stuck { .. }
-        | JobStage::Queries { .. }
-        | JobStage::Read => None,
-    };
-    states.into_iter().filter_map(look).min()
-}
-
 impl ObjectState {
     /// How the rows of a task of this slot are put into the replica.
     pub fn puts(&self, slot: Slot, kind: &TaskKind) -> Puts {
-        let _ = (slot, kind);
-        Puts::Upsert
+        let filling = matches!(&self.job, Some(Job { slot: Slot::Fill, .. }));
+        match slot {
+            Slot::Load if matches!(kind, TaskKind::Job { .. }) => match self.phase {
+                Phase::Load { .. } => Puts::FirstLoad,
+                Phase::Follow { .. } | Phase::Reread { .. } => Puts::Upsert,
+            },
+            Slot::Part if filling => Puts::Fill,
+            Slot::Fill => Puts::Fill,
+            Slot::Sweep => Puts::Keys,
+            Slot::Load
+            | Slot::Part
+            | Slot::Window
+            | Slot::Deleted
+            | Slot::Proof
+            | Slot::Mend
+            | Slot::Fetch => Puts::Upsert,
+        }
     }
 
     /// Everything of this slot was read by jobs, and its end is to be applied in a transaction of
     /// its own: call [`ObjectState::stepped`] with [`Step::Done`] and carry out what it says. Ask
     /// before planning; a crash in between only makes it be asked again.
     pub fn ripe(&self) -> Option<Slot> {
-        None
+        self.job.as_ref().filter(|j| j.stage == JobStage::Read).map(|j| j.slot)
     }
 
     /// What is waited for, for `status`; none: nothing.
     pub fn waits(&self, rules: &Rules) -> Option<Waiting> {
-        let _ = (rules.job_patience, SignedDuration::ZERO);
-        None
+        let fresh = matches!(self.phase, Phase::Load { after: None, .. });
+        let mut out = Waiting {
+            slot: Slot::Load,
+            since: None,
+            says: "waits for its turn".to_owned(),
+            next: None,
+            gives_up: None,
+            rows: 0,
+            expected: None,
+        };
+        let Some(job) = &self.job else { return (fresh && !self.gone).then_some(out) };
+        (out.slot, out.rows) = (job.slot, job.rows);
+        match &job.stage {
+            JobStage::Ask => {}
+            JobStage::Wait { asked, next, says, .. } => {
+                (out.since, out.next) = (Some(*asked), Some(*next));
+                out.gives_up = Some(later(*asked, rules.job_patience));
+                says.clone_into(&mut out.says);
+            }
+            JobStage::Pages { expected, .. } => {
+                out.expected = *expected;
+                "its result is being fetched".clone_into(&mut out.says);
+            }
+            JobStage::Abort { .. } => "is being called off".clone_into(&mut out.says),
+            JobStage::Stuck { why, .. } => why.clone_into(&mut out.says),
+            JobStage::Queries { .. } | JobStage::Read => return None,
+        }
+        Some(out)
     }
+}
 
-    pub(super) fn part_delivered(&mut self, position: Option<String>) {
-        let _ = position;
-    }
-
-    pub(super) fn part_done(&mut self) -> Vec<Consequence> {
-        Vec::new()
-    }
-
-    /// A step of a job. Called by [`ObjectState::stepped`].
-    pub(super) fn job_stepped(&mut self, slot: Slot, step: &Step, now: Time) -> Vec<Consequence> {
-        let _ = (slot, step, now);
-        Vec::new()
-    }
+pub(super) fn later(time: Time, by: SignedDuration) -> Time {
+    time.checked_add(by).unwrap_or(Time::MAX)
 }
