@@ -37,28 +37,23 @@ pub(super) async fn send(
     schema: &Schema,
     sink: mpsc::Sender<Delivered>,
 ) -> Result<Outcome, Failure> {
+    if let [task] = call.tasks.as_slice()
+        && let TaskKind::Job { read, step } = &task.kind
+        && let Some(object) = schema.objects.get(&task.object)
+    {
+        return bulk::step(sf, ctx, task, object, (read, step), sink).await;
+    }
     let asked = ask(sf, call, schema);
-    let urls: Vec<String> = asked.iter().flat_map(|a| urls(sf, a)).collect();
+    let urls: Vec<Url> = asked.iter().flat_map(|a| urls(sf, a)).collect();
     let mut outcome = Outcome::default();
-    let parts = match urls.as_slice() {
-        [] => Vec::new(),
-        [url] => {
-            let got = sf.get(ctx, url, call.cost).await?;
-            outcome.usage = got.usage;
-            outcome.server_time = got.answer.server_time();
-            if !got.answer.is_ok() || got.answer.is_html() {
-                let about = About { object: call.tasks.first().map(|t| t.object.as_str()) };
-                let fault = of_task(faults::refusal(&got.answer, about))?;
-                outcome.steps = steps_of(&asked, &fault);
-                return Ok(outcome);
-            }
-            vec![(got.answer.status, text(got.answer.body)?)]
-        }
-        urls => {
-            let got = composite::get(sf, ctx, urls, call.cost).await?;
-            outcome.usage = got.usage;
-            outcome.server_time = got.server_time;
-            got.parts
+    let together = urls.len() > 1;
+    let parts = match fetch::parts(sf, ctx, &urls, call.cost, &mut outcome).await? {
+        Fetched::Parts(parts) => parts,
+        Fetched::Refused(answer) => {
+            let about = About { object: call.tasks.first().map(|t| t.object.as_str()) };
+            let fault = of_task(faults::refusal(&answer, about))?;
+            outcome.steps = steps_of(&asked, &fault);
+            return Ok(outcome);
         }
     };
     let mut rest = parts.as_slice();
@@ -86,7 +81,7 @@ pub(super) async fn send(
         let step = match asked {
             Asked::Nothing(fault) => Step::Failed(fault.clone()),
             Asked::Deletes { url } => {
-                deletes(sf, ctx, task, url, share, urls.len() > 1, &mut outcome).await?
+                deletes(sf, ctx, task, url, share, together, &mut outcome).await?
             }
             Asked::Queries { queries, rows } => {
                 let object = schema.objects.get(&task.object);
