@@ -95,9 +95,8 @@ struct Job {
 /// Whether a job costs no more calls than queries; a tie goes to the job, for its rows come in
 /// larger pieces.
 pub(super) fn pays(object: &ObjectSchema, fields: &[String], rows: u64) -> bool {
-    let family = |(begin, end): &(&str, &str)| {
-        object.name.starts_with(begin) && object.name.ends_with(end)
-    };
+    let family =
+        |(begin, end): &(&str, &str)| object.name.starts_with(begin) && object.name.ends_with(end);
     let refused = NOT_SERVED.contains(&object.name.as_str())
         || NOT_SERVED_FAMILIES.iter().any(family)
         || fields.iter().any(|f| object.field(f).is_some_and(|f| f.source_type == "base64"));
@@ -134,7 +133,10 @@ pub(super) async fn step(
         JobStep::Look { job } | JobStep::Page { job, .. } | JobStep::Abort { job } => job,
     };
     let Some((version, id)) = handle_parts(handle) else {
-        return Ok(only(Step::JobLost { why: "its handle is not of this provider".into(), too_much: false }));
+        return Ok(only(Step::JobLost {
+            why: "its handle is not of this provider".into(),
+            too_much: false,
+        }));
     };
     let path = format!("/services/data/v{version}/jobs/query/{id}");
     match step {

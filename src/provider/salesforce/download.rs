@@ -87,7 +87,8 @@ pub(super) async fn page(
             }
         };
         read.unwrap_or_else(|what| {
-            let place = page.locator.map_or_else(|| "the first page".into(), |l| format!("page {l}"));
+            let place =
+                page.locator.map_or_else(|| "the first page".into(), |l| format!("page {l}"));
             let of = &task.object;
             Step::Failed(Fault::contract(format!("reading {place} of the job for {of}: {what}")))
         })
@@ -158,10 +159,7 @@ async fn flow(
 }
 
 /// Sends the body on, and `None` at its end: without it the body was cut.
-async fn read(
-    stream: &mut Stream<'_>,
-    pieces: mpsc::Sender<Option<Bytes>>,
-) -> Result<(), Fault> {
+async fn read(stream: &mut Stream<'_>, pieces: mpsc::Sender<Option<Bytes>>) -> Result<(), Fault> {
     let mut held = BytesMut::new();
     while let Some(chunk) = stream.chunk().await.map_err(SendError::fault)? {
         let piece = if held.is_empty() && chunk.len() >= PIECE {
@@ -190,9 +188,8 @@ fn split(
     mut pieces: mpsc::Receiver<Option<Bytes>>,
     sink: &mpsc::Sender<Delivered>,
 ) -> Result<End, Stop> {
-    let mut hand = |batch: Batch| {
-        sink.blocking_send(Delivered { task: 0, batch, position: None }).is_ok()
-    };
+    let mut hand =
+        |batch: Batch| sink.blocking_send(Delivered { task: 0, batch, position: None }).is_ok();
     loop {
         match pieces.blocking_recv() {
             None => return Err(Stop::Cut(Fault::passing("the download was cut"))),
@@ -202,8 +199,10 @@ fn split(
         }
     }
     let mut end = splitter.end()?;
-    match end.batch.take() {
-        Some(batch) if !hand(batch) => Err(Stop::Unwanted),
-        Some(_) | None => Ok(end),
+    if let Some(batch) = end.batch.take()
+        && !hand(batch)
+    {
+        return Err(Stop::Unwanted);
     }
+    Ok(end)
 }

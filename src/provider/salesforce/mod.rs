@@ -8,9 +8,11 @@
 mod bulk;
 mod composite;
 mod csv;
+mod deletes;
 mod describe;
 mod download;
 mod faults;
+mod fetch;
 mod identity;
 mod oauth;
 mod pack;

@@ -30,8 +30,8 @@ pub fn calls(
     for task in tasks.iter().flat_map(|task| portions(task, schema)) {
         let (p, q) = size(&task, schema);
         let full = parts + p > MAX_PARTS || queries + q > MAX_QUERIES;
-        let mut beside = [Some(&task), open.last()].into_iter().flatten();
-        let alone = beside.any(|t| travels_alone(t, deletes_alone));
+        let alone = travels_alone(&task, deletes_alone)
+            || open.last().is_some_and(|last| travels_alone(last, deletes_alone));
         if !open.is_empty() && (full || alone) {
             calls.push(Call {
                 tasks: std::mem::take(&mut open),
