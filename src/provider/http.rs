@@ -1,16 +1,18 @@
 //! The one HTTP client of the daemon: every request to a foreign system leaves here.
 //!
 //! Hides reqwest, TLS, proxies, time limits, and how a broken exchange looks. Invariants: https
-//! only, but to loopback; no redirect is followed; bodies are bounded; the toll is paid around
-//! every costed request; no fault text holds a URL query, a header or a body.
+//! only, but to loopback; no redirect is followed; bodies are bounded or streamed; the toll
+//! is paid around every costed request; no fault text holds a URL query, a header or a body.
+
+mod answer;
 
 use super::{Failure, Ticket, Toll};
-use crmsync_core::domain::{Fault, Time, Usage};
-use jiff::SignedDuration;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use answer::read;
+pub use answer::{Answer, Head, Stream};
+use crmsync_core::domain::{Fault, Usage};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Request, RequestBuilder, redirect};
-use secrecy::{ExposeSecret, SecretString};
-use std::borrow::Cow;
+use secrecy::SecretString;
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -25,8 +27,6 @@ pub const SMALL_LIMIT: usize = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// No server's wish to wait is believed beyond a day.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
 /// How the network is reached; `[network]` of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -99,6 +99,16 @@ pub enum SendError {
     Held,
 }
 
+impl SendError {
+    /// What went wrong, for a request that is on its way.
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::NotSent(fault) | Self::Unanswered(fault) | Self::TooLarge(fault) => fault,
+            Self::Held => Fault::passing("the call was held back"),
+        }
+    }
+}
+
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match error {
@@ -108,19 +118,6 @@ impl From<SendError> for Failure {
             }
         }
     }
-}
-
-/// A whole answer, of any status.
-#[derive(Debug)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Unpacked body.
-    pub body: Vec<u8>,
-    /// `host` or `host:port`, for texts.
-    pub host: String,
 }
 
 impl Http {
@@ -178,9 +175,8 @@ impl Http {
         read(opened, limit).await.map(|answer| answer.without(bearer.as_ref()))
     }
 
-    /// Sends a request that costs `cost` calls: reserves before it leaves, tells what the headers
-    /// say as soon as they are in, settles when the answer has ended. Without an answer the
-    /// ticket is dropped, so that the call counts until the provider says otherwise.
+    /// Sends a request that costs `cost` calls and reads the whole answer, at most `limit` bytes;
+    /// else as [`Http::paid_stream`].
     pub async fn paid(
         &self,
         toll: &dyn Toll,
@@ -189,18 +185,37 @@ impl Http {
         limit: usize,
         usage: fn(&HeaderMap) -> Vec<Usage>,
     ) -> Result<(Answer, Vec<Usage>), SendError> {
+        let (stream, told) = self.paid_stream(toll, cost, request, usage).await?;
+        Ok((stream.whole(limit).await?, told))
+    }
+
+    /// Sends a request that costs `cost` calls: reserves before it leaves, tells what the headers
+    /// say as soon as they are in. The body is handed out as it comes: no limit of bytes, no time
+    /// limit but the one between two reads. The ticket is settled when the body has ended. Without
+    /// an answer, or without its end, it is dropped, so that the call counts until the provider
+    /// says otherwise.
+    pub async fn paid_stream<'t>(
+        &self,
+        toll: &'t dyn Toll,
+        cost: u32,
+        request: Request,
+        usage: fn(&HeaderMap) -> Vec<Usage>,
+    ) -> Result<(Stream<'t>, Vec<Usage>), SendError> {
         let ticket: Ticket = toll.reserve(cost).await.map_err(|failure| match failure {
             Failure::Held => SendError::Held,
             Failure::SessionDead(what) => SendError::NotSent(Fault::passing(what)),
             Failure::Fault(fault) => SendError::NotSent(fault),
         })?;
         let bearer = bearer(&request);
-        let opened = self.open(request).await?;
-        let told = usage(opened.1.headers());
+        let (host, mut response) = self.open(request).await?;
+        let head = Head {
+            status: response.status().as_u16(),
+            headers: std::mem::take(response.headers_mut()),
+            host,
+        };
+        let told = usage(&head.headers);
         toll.told(&ticket, &told);
-        let answer = read(opened, limit).await;
-        toll.settle(ticket);
-        Ok((answer?.without(bearer.as_ref()), told))
+        Ok((Stream { head, response, bearer, toll, ticket: Some(ticket) }, told))
     }
 
     async fn open(&self, request: Request) -> Result<(String, reqwest::Response), SendError> {
@@ -217,27 +232,6 @@ impl Http {
                     SendError::Unanswered(fault)
                 })
             }
-        }
-    }
-}
-
-async fn read(
-    (host, mut response): (String, reqwest::Response),
-    limit: usize,
-) -> Result<Answer, SendError> {
-    let status = response.status().as_u16();
-    let headers = std::mem::take(response.headers_mut());
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Ok(Answer { status, headers, body, host }),
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
-                return Err(SendError::TooLarge(Fault::passing(format!(
-                    "{host} answered with more than {limit} bytes"
-                ))));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) => return Err(SendError::Unanswered(network_fault(&host, error))),
         }
     }
 }
@@ -263,68 +257,6 @@ fn bearer(request: &Request) -> Option<SecretString> {
     let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let token = value.split_once(' ').map_or(value, |(_, token)| token);
     (!token.is_empty()).then(|| SecretString::from(token.to_owned()))
-}
-
-impl Answer {
-    /// A refusal that repeats the token it was asked with is not shown so to anybody.
-    fn without(mut self, token: Option<&SecretString>) -> Self {
-        if let Some(token) = token.map(ExposeSecret::expose_secret)
-            && self.status >= 400
-            && let Ok(text) = std::str::from_utf8(&self.body)
-            && text.contains(token)
-        {
-            self.body = text.replace(token, "[secret]").into_bytes();
-        }
-        self
-    }
-
-    /// The server's clock, from `Date`.
-    pub fn server_time(&self) -> Option<Time> {
-        http_date(self.headers.get(DATE)?.to_str().ok()?)
-    }
-
-    /// What `Retry-After` asks for, seconds or a date.
-    pub fn retry_after(&self) -> Option<SignedDuration> {
-        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        let wait = match text.parse::<i64>() {
-            Ok(secs) => SignedDuration::from_secs(secs),
-            Err(_) => http_date(text)?.duration_since(self.server_time()?),
-        };
-        (wait >= SignedDuration::ZERO).then(|| wait.min(LONGEST_WAIT))
-    }
-
-    /// The body as text, broken UTF-8 replaced.
-    pub fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.body)
-    }
-
-    /// Whether it is a page for people.
-    pub fn is_html(&self) -> bool {
-        let by_header = self
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|v| v.trim_start().to_ascii_lowercase().starts_with("text/html"));
-        by_header || self.body.trim_ascii_start().starts_with(b"<")
-    }
-
-    /// 2xx.
-    pub fn is_ok(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// What will pass by itself whoever sends it: 5xx, 408, 420, 429, and HTML where JSON was due.
-    pub fn passing(&self) -> Option<Fault> {
-        let html = self.is_html();
-        if !(html || self.status >= 500 || matches!(self.status, 408 | 420 | 429)) {
-            return None;
-        }
-        let page = if html { " with an HTML page" } else { "" };
-        Some(Fault::Passing {
-            what: format!("{} answered {}{page}", self.host, self.status),
-            retry_after: self.retry_after(),
-        })
-    }
 }
 
 /// Refuses addresses that would carry a secret in clear text.
@@ -375,10 +307,6 @@ pub fn excerpt(text: &str) -> String {
     }
     out.retain(|c| !c.is_control());
     out
-}
-
-fn http_date(text: &str) -> Option<Time> {
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 fn network_fault(host: &str, error: reqwest::Error) -> Fault {

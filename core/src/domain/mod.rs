@@ -15,7 +15,7 @@ mod schema;
 mod spec;
 mod task;
 
-pub use batch::{Batch, BatchBuilder, BatchFacts};
+pub use batch::{Batch, BatchBuilder, BatchFacts, Cell};
 pub use concern::Concern;
 pub use fault::{Fault, Problem, Reason};
 pub use identity::{Check, CheckOutcome, Identity};

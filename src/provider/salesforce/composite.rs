@@ -57,6 +57,17 @@ pub(super) async fn get(
     urls: &[String],
     cost: u32,
 ) -> Result<Got, Failure> {
+    let got = try_get(sf, ctx, urls, cost).await?;
+    got.map_err(|refused| faults::refusal(&refused.answer, About::default()))
+}
+
+/// The same; a refusal of the whole comes back as it is.
+pub(super) async fn try_get(
+    sf: &Salesforce,
+    ctx: Ctx<'_>,
+    urls: &[String],
+    cost: u32,
+) -> Result<Result<Got, super::Got>, Failure> {
     let composite_request = urls
         .iter()
         .enumerate()
@@ -66,13 +77,13 @@ pub(super) async fn get(
     let url = sf.data_path("composite");
     let got = sf.post(ctx, &url, &request, cost).await?;
     if !got.answer.is_ok() || got.answer.is_html() {
-        return Err(faults::refusal(&got.answer, About::default()));
+        return Ok(Err(got));
     }
     let server_time = got.answer.server_time();
     let body = text(got.answer.body)?;
     let parts = parts(&body, urls.len())
         .map_err(|why| Fault::contract(format!("reading a composite answer: {why}")))?;
-    Ok(Got { parts, usage: got.usage, server_time })
+    Ok(Ok(Got { parts, usage: got.usage, server_time }))
 }
 
 /// The parts of an answer, in the order of the references `r0`, `r1`, …

@@ -7,7 +7,8 @@
 use super::Salesforce;
 use super::composite;
 use super::faults::{self, About};
-use super::read::text;
+use super::read::{of_task, text};
+use super::soql;
 use crate::provider::{Ctx, Described, Failure, Names, Told};
 use crmsync_core::domain::{Fault, Field, FieldType, ObjectSchema};
 use serde::Deserialize;
@@ -220,6 +221,57 @@ fn absent(failure: Failure) -> Result<Option<ObjectSchema>, Failure> {
         Failure::Fault(Fault::SchemaMoved { .. } | Fault::Denied { .. }) => Ok(None),
         other @ (Failure::SessionDead(_) | Failure::Held | Failure::Fault(_)) => Err(other),
     }
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    #[serde(rename = "sObjects")]
+    objects: Vec<Count>,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    name: String,
+    count: u64,
+}
+
+/// The vendor's cached counts, by the names asked for. They are a convenience: whoever refuses
+/// them, or tells nonsense, tells nothing.
+pub(super) async fn sizes(
+    sf: &Salesforce,
+    ctx: Ctx<'_>,
+    objects: &[String],
+) -> Result<Told<BTreeMap<String, u64>>, Failure> {
+    let mut path = sf.data_path("limits/recordCount?sObjects=");
+    let start = path.len();
+    for object in objects {
+        let name = soql::encode(object);
+        if path.len() + name.len() >= soql::URI_ROOM {
+            break;
+        }
+        if path.len() > start {
+            path.push(',');
+        }
+        path.push_str(&name);
+    }
+    if path.len() == start {
+        return Ok(Told { value: BTreeMap::new(), server_time: None });
+    }
+    let got = sf.get(ctx, &path, 1).await?;
+    let server_time = got.answer.server_time();
+    if !got.answer.is_ok() || got.answer.is_html() {
+        return match of_task(faults::refusal(&got.answer, About::default()))? {
+            passing @ Fault::Passing { .. } => Err(passing.into()),
+            _refused => Ok(Told { value: BTreeMap::new(), server_time }),
+        };
+    }
+    let counts: Vec<Count> =
+        serde_json::from_slice(&got.answer.body).map_or_else(|_| Vec::new(), |c: Counts| c.objects);
+    let of = |asked: &String| {
+        let count = counts.iter().find(|c| c.name.eq_ignore_ascii_case(asked))?;
+        Some((asked.clone(), count.count))
+    };
+    Ok(Told { value: objects.iter().filter_map(of).collect(), server_time })
 }
 
 #[cfg(test)]

@@ -154,6 +154,13 @@ pub fn part_refusal(status: u16, body: &[u8], about: About<'_>) -> Failure {
     })
 }
 
+/// Code and message of the first entry, where it is the vendor's array.
+pub fn first(body: &[u8]) -> Option<(String, String)> {
+    let entries: Vec<Entry> = serde_json::from_slice(body).ok()?;
+    let entry = entries.into_iter().next().filter(|entry| !entry.code.is_empty())?;
+    Some((entry.code.into_owned(), entry.message.into_owned()))
+}
+
 fn judge(
     status: u16,
     body: &[u8],

@@ -56,19 +56,25 @@ pub(super) fn header_usage(headers: &HeaderMap) -> Vec<Usage> {
         .collect()
 }
 
-/// The limits resource. Nested entries per app, and `Remaining` below zero, are real.
+/// Limits that we use up: every call, and beside it bulk jobs and what they write.
+const LIMITS: [&str; 3] = [DAILY_LIMIT, "DailyBulkV2QueryJobs", "DailyBulkV2QueryFileStorageMB"];
+
+/// The limits resource, as far as we use it; the calls first. Nested entries per app, and
+/// `Remaining` below zero, are real.
 pub(super) fn parse_limits(body: &str) -> Result<Vec<Usage>, String> {
     let all: BTreeMap<String, Value> = serde_json::from_str(body).map_err(|e| e.to_string())?;
-    let Some(entry) = all.get(DAILY_LIMIT) else {
-        return Ok(Vec::new());
-    };
-    let number = |name: &str| entry.get(name).and_then(Value::as_i64);
-    let (Some(max), Some(left)) = (number("Max"), number("Remaining")) else {
-        return Err(format!("{DAILY_LIMIT} without Max and Remaining"));
-    };
-    let used = u64::try_from(max.saturating_sub(left)).unwrap_or(0);
-    let max = u64::try_from(max).map_err(|_| format!("{DAILY_LIMIT} of {max}"))?;
-    Ok(vec![Usage { limit: DAILY_LIMIT.into(), used, max, resets: None }])
+    let known = LIMITS.iter().filter_map(|name| Some((*name, all.get(*name)?)));
+    known
+        .map(|(name, entry)| {
+            let number = |key: &str| entry.get(key).and_then(Value::as_i64);
+            let (Some(max), Some(left)) = (number("Max"), number("Remaining")) else {
+                return Err(format!("{name} without Max and Remaining"));
+            };
+            let used = u64::try_from(max.saturating_sub(left)).unwrap_or(0);
+            let max = u64::try_from(max).map_err(|_| format!("{name} of {max}"))?;
+            Ok(Usage { limit: name.into(), used, max, resets: None })
+        })
+        .collect()
 }
 
 /// First record of a query's answer.
@@ -102,7 +108,7 @@ fn known(part: &Part) -> Result<Option<&str>, Failure> {
 pub(super) async fn identify(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Identity>, Failure> {
     let url = super::url(ctx.session, "/services/oauth2/userinfo")?;
     // OAuth's own resources are not counted against the org's limit: no toll.
-    let request = super::build(sf.http.request(Method::GET, url)?, ctx.session)?;
+    let request = sf.build(sf.http.request(Method::GET, url)?, ctx.session, "application/json")?;
     let answer = sf.http.send(request, SMALL_LIMIT).await.map_err(Failure::from)?;
     if !answer.is_ok() || answer.is_html() {
         return Err(faults::refusal(&answer, About::default()));
@@ -174,19 +180,29 @@ pub(super) async fn identify(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Ident
 pub(super) async fn usage(sf: &Salesforce, ctx: Ctx<'_>) -> Result<Told<Vec<Usage>>, Failure> {
     let got = sf.get(ctx, &sf.data_path("limits"), 1).await?;
     let server_time = got.answer.server_time();
-    // The header is exact, the resource is minutes old.
-    if !got.usage.is_empty() && got.answer.status != 401 {
-        return Ok(Told { value: got.usage, server_time });
-    }
     if !got.answer.is_ok() || got.answer.is_html() {
+        // The header tells also with a refusal, but a dead session is to be heard.
+        if !got.usage.is_empty() && got.answer.status != 401 {
+            return Ok(Told { value: got.usage, server_time });
+        }
         return match faults::refusal(&got.answer, About::default()) {
             Failure::Fault(Fault::Denied { .. }) => Ok(Told { value: Vec::new(), server_time }),
             other @ (Failure::SessionDead(_) | Failure::Held | Failure::Fault(_)) => Err(other),
         };
     }
-    let value = parse_limits(&text(got.answer.body)?)
-        .map_err(|why| Fault::contract(format!("reading the limits: {why}")))?;
-    Ok(Told { value, server_time })
+    let in_body = text(got.answer.body)
+        .map_err(|fault| fault.to_string())
+        .and_then(|body| parse_limits(&body));
+    match in_body {
+        // The header is exact, the resource is minutes old.
+        Ok(mut value) => {
+            value.retain(|u| got.usage.iter().all(|told| told.limit != u.limit));
+            value.splice(0..0, got.usage);
+            Ok(Told { value, server_time })
+        }
+        Err(_) if !got.usage.is_empty() => Ok(Told { value: got.usage, server_time }),
+        Err(why) => Err(Fault::contract(format!("reading the limits: {why}")).into()),
+    }
 }
 
 fn check(id: &str, label: &str, outcome: CheckOutcome) -> Check {

@@ -34,7 +34,10 @@ fn recorded_limits() {
     let used = of("constructed/limits_enterprise_87_percent.json");
     assert_eq!((used[0].used, used[0].max), (189_737, 218_000));
     assert_eq!(used[0].limit, "DailyApiRequests");
-    assert_eq!(of("constructed/limits_developer_edition.json").len(), 1);
+    let all = of("constructed/limits_developer_edition.json");
+    let names: Vec<&str> = all.iter().map(|u| u.limit.as_str()).collect();
+    assert_eq!(names, LIMITS);
+    assert_eq!((all[1].used, all[1].max), (0, 10_000));
 }
 
 #[test]

@@ -1,12 +1,18 @@
-//! Salesforce, by its REST interface (version 64.0 unless told otherwise).
+//! Salesforce, by its REST and Bulk interfaces (version 64.0 unless told otherwise).
 //!
-//! Hides hosts, versions, SOQL, the composite resource, the shapes of errors. Reads only. Sources:
-//! "REST API Developer Guide" (Spring '26) and recorded answers. Invariants: every data request is
+//! Hides hosts, versions, SOQL, the composite resource, bulk jobs, the shapes of errors. Reads only.
+//! Sources: "REST API Developer Guide" (Spring '26), "Bulk API 2.0 and Bulk API Developer Guide" and
+//! recorded answers. Invariants: every data request is
 //! paid for; positions are keys, never locators; a refusal is turned into a fault once, here.
 
+mod bulk;
 mod composite;
+mod csv;
+mod deletes;
 mod describe;
+mod download;
 mod faults;
+mod fetch;
 mod identity;
 mod oauth;
 mod pack;
@@ -16,7 +22,7 @@ mod soql;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use super::http::{Answer, DATA_LIMIT, Http, SMALL_LIMIT, SendError, check_url};
+use super::http::{Answer, DATA_LIMIT, Http, SMALL_LIMIT, SendError, Stream, check_url};
 use super::{Ctx, Described, Failure, Names, OAuthEndpoints, Provider, Session, Told};
 use crmsync_core::domain::{
     Call, Check, CredentialKind, Delivered, Fault, Identity, KeyKind, KeySpec, Need, ObjectSchema,
@@ -62,7 +68,14 @@ pub const SPEC: ProviderSpec = ProviderSpec {
             kind: KeyKind::Text,
             required: false,
             default: Some("64.0"),
-            doc: "version of the REST interface",
+            doc: "version of the REST and Bulk interfaces",
+        },
+        KeySpec {
+            name: "compression",
+            kind: KeyKind::Flag,
+            required: false,
+            default: Some("true"),
+            doc: "ask for compressed answers; false costs traffic and saves processor time",
         },
     ],
     secrets: &[("client_secret", "consumer secret of the external client app, where it has one")],
@@ -108,6 +121,7 @@ pub struct Salesforce {
     login: Url,
     version: String,
     credential: CredentialKind,
+    compression: bool,
     /// How often the page was halved because an answer was too large.
     shrink: AtomicU32,
     /// The org refused its delete log within a composite.
@@ -141,6 +155,7 @@ impl Salesforce {
             login,
             version: version.to_owned(),
             credential,
+            compression: keys.get("compression").is_none_or(|word| word != "false"),
             shrink: AtomicU32::new(0),
             deletes_alone: AtomicBool::new(false),
         })
@@ -169,6 +184,35 @@ impl Salesforce {
         self.pay(ctx, request, cost, DATA_LIMIT).await
     }
 
+    /// A paid answer of CSV, to be read as it comes.
+    async fn open<'t>(
+        &self,
+        ctx: Ctx<'t>,
+        request: RequestBuilder,
+    ) -> Result<(Stream<'t>, Vec<Usage>), Failure> {
+        let request = self.build(request, ctx.session, "text/csv")?;
+        let opened = self.http.paid_stream(ctx.toll, 1, request, identity::header_usage).await;
+        opened.map_err(Failure::from)
+    }
+
+    fn build(
+        &self,
+        request: RequestBuilder,
+        session: &Session,
+        accept: &'static str,
+    ) -> Result<Request, Fault> {
+        let mut request = request
+            .bearer_auth(session.token.expose_secret())
+            .header("accept", accept)
+            .header("sforce-call-options", "client=crmsync");
+        if !self.compression {
+            request = request.header("accept-encoding", "identity");
+        }
+        request
+            .build()
+            .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))
+    }
+
     async fn pay(
         &self,
         ctx: Ctx<'_>,
@@ -176,7 +220,7 @@ impl Salesforce {
         cost: u32,
         limit: usize,
     ) -> Result<Got, Failure> {
-        let request = build(request, ctx.session)?;
+        let request = self.build(request, ctx.session, "application/json")?;
         match self.http.paid(ctx.toll, cost, request, limit, identity::header_usage).await {
             Ok((answer, usage)) => Ok(Got { answer, usage }),
             Err(error) => {
@@ -191,15 +235,6 @@ impl Salesforce {
 
 fn url(session: &Session, path: &str) -> Result<Url, Fault> {
     session.base.join(path).map_err(|e| Fault::contract(format!("address of a call: {e}")))
-}
-
-fn build(request: RequestBuilder, session: &Session) -> Result<Request, Fault> {
-    request
-        .bearer_auth(session.token.expose_secret())
-        .header("accept", "application/json")
-        .header("sforce-call-options", "client=crmsync")
-        .build()
-        .map_err(|e| Fault::contract(format!("building a request: {}", e.without_url())))
 }
 
 impl Provider for Salesforce {
@@ -250,14 +285,14 @@ impl Provider for Salesforce {
 
     fn sizes<'a>(
         &'a self,
-        _ctx: Ctx<'a>,
-        _objects: &'a [String],
+        ctx: Ctx<'a>,
+        objects: &'a [String],
     ) -> BoxFuture<'a, Result<Told<BTreeMap<String, u64>>, Failure>> {
-        Box::pin(std::future::ready(Ok(Told { value: BTreeMap::new(), server_time: None })))
+        Box::pin(describe::sizes(self, ctx, objects))
     }
 
-    fn job_pays(&self, _object: &ObjectSchema, _fields: &[String], _rows: u64) -> bool {
-        false
+    fn job_pays(&self, object: &ObjectSchema, fields: &[String], rows: u64) -> bool {
+        bulk::pays(object, fields, rows)
     }
 
     fn checks<'a>(

@@ -2,7 +2,8 @@
 //!
 //! Hides the composite resource's limits: 25 parts, 5 of them queries, one call of the org's
 //! limit however many parts (REST API Developer Guide, "Composite"). Invariants: pure; every task
-//! exactly once and in order; a call never needs more than it was priced at.
+//! exactly once and in order; a call never needs more than it was priced at; a step of a job is a
+//! call of its own.
 
 use super::soql;
 use crmsync_core::domain::{Call, QuotaDomain, Schema, Task, TaskKind};
@@ -28,11 +29,10 @@ pub fn calls(
     let (mut parts, mut queries) = (0, 0);
     for task in tasks.iter().flat_map(|task| portions(task, schema)) {
         let (p, q) = size(&task, schema);
-        let alone = deletes_alone && matches!(task.kind, TaskKind::Deleted { .. });
         let full = parts + p > MAX_PARTS || queries + q > MAX_QUERIES;
-        let open_alone = deletes_alone
-            && open.last().is_some_and(|t| matches!(t.kind, TaskKind::Deleted { .. }));
-        if !open.is_empty() && (full || alone || open_alone) {
+        let alone = travels_alone(&task, deletes_alone)
+            || open.last().is_some_and(|last| travels_alone(last, deletes_alone));
+        if !open.is_empty() && (full || alone) {
             calls.push(Call {
                 tasks: std::mem::take(&mut open),
                 cost: COST,
@@ -53,9 +53,23 @@ pub fn calls(
     calls
 }
 
+/// A step of a job has a resource of its own, that a composite does not take.
+fn travels_alone(task: &Task, deletes_alone: bool) -> bool {
+    match task.kind {
+        TaskKind::Job { .. } => true,
+        TaskKind::Deleted { .. } => deletes_alone,
+        TaskKind::Scan { .. }
+        | TaskKind::Window { .. }
+        | TaskKind::Delta { .. }
+        | TaskKind::Keys { .. }
+        | TaskKind::Ids { .. }
+        | TaskKind::Count { .. } => false,
+    }
+}
+
 /// Parts and queries that a task takes. What cannot be asked takes none; sending says why.
 fn size(task: &Task, schema: &Schema) -> (usize, usize) {
-    if matches!(task.kind, TaskKind::Deleted { .. }) {
+    if matches!(task.kind, TaskKind::Deleted { .. } | TaskKind::Job { .. }) {
         return (1, 0);
     }
     let queries = schema

@@ -1,21 +1,20 @@
 //! Sends one call and turns its answer into batches.
 //!
-//! Hides composite requests, column groups joined on the key, the fall-back where an org refuses
-//! its delete log within a composite. Invariants: one request for one call (the fall-back pays
-//! for its own); a position is told only with the rows before it; a refusal that is the whole
+//! Hides what each task asks, and column groups joined on the key. Invariants: one request for one
+//! call (a fall-back pays for its own); a position is told only with the rows before it; a refusal that is the whole
 //! connection's is found before any row is delivered.
 
 use super::faults::{self, About};
+use super::fetch::{self, Fetched, Wish};
 use super::page::{self, Page};
 use super::soql::{self, Query};
-use super::{Salesforce, composite};
+use super::{Salesforce, bulk, deletes};
 use crate::provider::rows::Wanted;
 use crate::provider::{Ctx, Failure};
 use crmsync_core::domain::{
     BatchBuilder, Call, Delivered, Fault, FieldType, ObjectSchema, Outcome, Schema, Step, Task,
-    TaskKind, Time,
+    TaskKind,
 };
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -23,7 +22,7 @@ use tokio::sync::mpsc;
 /// What one task of the call asks.
 enum Asked {
     Queries { queries: Vec<Query>, rows: usize },
-    Deletes { url: String },
+    Deletes { path: String },
     Nothing(Fault),
 }
 
@@ -37,28 +36,22 @@ pub(super) async fn send(
     schema: &Schema,
     sink: mpsc::Sender<Delivered>,
 ) -> Result<Outcome, Failure> {
+    if let [task] = call.tasks.as_slice()
+        && let TaskKind::Job { read, step } = &task.kind
+        && let Some(object) = schema.objects.get(&task.object)
+    {
+        return bulk::step(sf, ctx, task, object, (read, step), sink).await;
+    }
     let asked = ask(sf, call, schema);
-    let urls: Vec<String> = asked.iter().flat_map(|a| urls(sf, a)).collect();
+    let wanted: Vec<Wish> = asked.iter().flat_map(|a| wishes(sf, a)).collect();
     let mut outcome = Outcome::default();
-    let parts = match urls.as_slice() {
-        [] => Vec::new(),
-        [url] => {
-            let got = sf.get(ctx, url, call.cost).await?;
-            outcome.usage = got.usage;
-            outcome.server_time = got.answer.server_time();
-            if !got.answer.is_ok() || got.answer.is_html() {
-                let about = About { object: call.tasks.first().map(|t| t.object.as_str()) };
-                let fault = of_task(faults::refusal(&got.answer, about))?;
-                outcome.steps = steps_of(&asked, &fault);
-                return Ok(outcome);
-            }
-            vec![(got.answer.status, text(got.answer.body)?)]
-        }
-        urls => {
-            let got = composite::get(sf, ctx, urls, call.cost).await?;
-            outcome.usage = got.usage;
-            outcome.server_time = got.server_time;
-            got.parts
+    let (parts, together) = match fetch::parts(sf, ctx, &wanted, call.cost, &mut outcome).await? {
+        Fetched::Parts { parts, together } => (parts, together),
+        Fetched::Refused(answer) => {
+            let about = About { object: call.tasks.first().map(|t| t.object.as_str()) };
+            let fault = of_task(faults::refusal(&answer, about))?;
+            outcome.steps = steps_of(&asked, &fault);
+            return Ok(outcome);
         }
     };
     let mut rest = parts.as_slice();
@@ -85,8 +78,8 @@ pub(super) async fn send(
     for (i, ((task, asked), share)) in call.tasks.iter().zip(&asked).zip(shares).enumerate() {
         let step = match asked {
             Asked::Nothing(fault) => Step::Failed(fault.clone()),
-            Asked::Deletes { url } => {
-                deletes(sf, ctx, task, url, share, urls.len() > 1, &mut outcome).await?
+            Asked::Deletes { path } => {
+                deletes::step(sf, ctx, task, path, share.first(), together, &mut outcome).await?
             }
             Asked::Queries { queries, rows } => {
                 let object = schema.objects.get(&task.object);
@@ -120,7 +113,11 @@ fn ask(sf: &Salesforce, call: &Call, schema: &Schema) -> Vec<Asked> {
                 return Asked::Nothing(undescribed(task));
             };
             if let TaskKind::Deleted { from, to } = task.kind {
-                return Asked::Deletes { url: sf.data_path(&deleted_path(&task.object, from, to)) };
+                return Asked::Deletes { path: deletes::path(sf, &task.object, from, to) };
+            }
+            if let TaskKind::Job { .. } = task.kind {
+                let what = format!("{}: a job travels alone", task.object);
+                return Asked::Nothing(Fault::contract(what));
             }
             match soql::queries(task, object) {
                 Err(why) => Asked::Nothing(Fault::contract(format!("{}: {why}", task.object))),
@@ -152,13 +149,14 @@ fn ask(sf: &Salesforce, call: &Call, schema: &Schema) -> Vec<Asked> {
         .collect()
 }
 
-fn urls(sf: &Salesforce, asked: &Asked) -> Vec<String> {
+fn wishes(sf: &Salesforce, asked: &Asked) -> Vec<Wish> {
     match asked {
         Asked::Nothing(_) => Vec::new(),
-        Asked::Deletes { url } => vec![url.clone()],
+        Asked::Deletes { path } => vec![Wish { path: path.clone(), of_deletes: true }],
         Asked::Queries { queries, rows } => queries
             .iter()
-            .map(|q| sf.data_path(&format!("{}?q={}", q.resource, soql::encode(&q.soql(*rows)))))
+            .map(|q| format!("{}?q={}", q.resource, soql::encode(&q.soql(*rows))))
+            .map(|path| Wish { path: sf.data_path(&path), of_deletes: false })
             .collect(),
     }
 }
@@ -180,7 +178,7 @@ fn steps_of(asked: &[Asked], fault: &Fault) -> Vec<Step> {
 }
 
 /// Splits failures: what concerns one task alone comes back, the rest ends the call.
-fn of_task(failure: Failure) -> Result<Fault, Failure> {
+pub(super) fn of_task(failure: Failure) -> Result<Fault, Failure> {
     let Failure::Fault(fault) = failure else {
         return Err(failure);
     };
@@ -366,88 +364,6 @@ fn join(task: &Task, queries: &[Query], pages: &[Page], limit: usize) -> Result<
     let batch = out.finish();
     // A page may hold nothing but moving rows: its position still counts.
     Ok(((batch.rows() > 0 || position.is_some()).then_some((batch, position)), step))
-}
-
-fn deleted_path(object: &str, from: Time, to: Time) -> String {
-    // The vendor cuts seconds off, wants more than a minute, and no end in the future: a short
-    // window begins earlier, for to hear of a delete twice is harmless.
-    let minute = |secs: i64| secs.div_euclid(60) * 60;
-    let end = minute(to.as_second());
-    let start = minute(from.as_second()).min(end - 120);
-    let show = |secs: i64| {
-        let text = Time::from_second(secs).map_or_else(
-            |_| soql::datetime(to),
-            |t| t.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
-        );
-        soql::encode(&text)
-    };
-    format!("sobjects/{object}/deleted/?start={}&end={}", show(start), show(end))
-}
-
-async fn deletes(
-    sf: &Salesforce,
-    ctx: Ctx<'_>,
-    task: &Task,
-    url: &str,
-    share: &[Part],
-    in_composite: bool,
-    outcome: &mut Outcome,
-) -> Result<Step, Failure> {
-    let Some((status, body)) = share.first() else {
-        return Ok(Step::Failed(Fault::contract("no part for the delete log")));
-    };
-    if *status == 200 {
-        return Ok(deleted_ids(task, body));
-    }
-    let about = About { object: Some(&task.object) };
-    let fault = of_task(faults::part_refusal(*status, body.as_bytes(), about))?;
-    // A refusal of the form of the question, not of the question: some orgs may not serve this
-    // resource within a composite. Asked alone, and from now on priced alone.
-    let of_form = *status < 500 && matches!(fault, Fault::Contract { .. });
-    if !(in_composite && of_form) {
-        return Ok(Step::Failed(fault));
-    }
-    let got = sf.get(ctx, url, 1).await?;
-    outcome.usage.extend(got.usage);
-    if !got.answer.is_ok() || got.answer.is_html() {
-        return Ok(Step::Failed(of_task(faults::refusal(&got.answer, about))?));
-    }
-    sf.deletes_alone.store(true, Ordering::Relaxed);
-    Ok(deleted_ids(task, &text(got.answer.body)?))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DeletedBody {
-    deleted_records: Vec<DeletedRecord>,
-    earliest_date_available: Option<String>,
-    latest_date_covered: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DeletedRecord {
-    id: String,
-    deleted_date: String,
-}
-
-/// Reads an answer of the delete log.
-pub(super) fn deleted_ids(task: &Task, body: &str) -> Step {
-    let read = || -> Result<Step, String> {
-        let body: DeletedBody = serde_json::from_str(body).map_err(|e| e.to_string())?;
-        let time =
-            |text: &str| soql::parse_datetime(text).ok_or_else(|| format!("`{text}` is no time"));
-        let ids = body
-            .deleted_records
-            .into_iter()
-            .map(|r| Ok((r.id, time(&r.deleted_date)?)))
-            .collect::<Result<Vec<_>, String>>()?;
-        let earliest = body.earliest_date_available.as_deref().map(time).transpose()?;
-        Ok(Step::Deleted { ids, earliest, covered: time(&body.latest_date_covered)? })
-    };
-    read().unwrap_or_else(|why| {
-        Step::Failed(Fault::contract(format!("reading the delete log of {}: {why}", task.object)))
-    })
 }
 
 #[cfg(test)]

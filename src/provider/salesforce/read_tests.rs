@@ -1,5 +1,6 @@
 use super::*;
 use crate::provider::Provider;
+use crate::provider::salesforce::composite;
 use crate::provider::salesforce::testing::{data, recorded};
 use crate::provider::test_server::{Counter, Reply, Seen, Served, http, serve};
 use crmsync_core::domain::{CredentialKind, Field, QuotaDomain};
@@ -305,14 +306,17 @@ async fn nonsense_is_told_and_never_taken_for_rows() {
 fn recorded_delete_log_and_composites() {
     let Some(dir) = data() else { return };
     let o = object("Whizbang", 1);
-    let step = deleted_ids(
+    let step = deletes::deleted_ids(
         &deleted(&o),
         &recorded(&dir, "query/restforce_get_deleted_success_response.json"),
     );
     let Step::Deleted { ids, covered, .. } = step else { panic!("{step:?}") };
     assert_eq!(ids[0].0, "a00D0000008pQRAIA2");
     assert_eq!(covered.to_string(), "2013-05-08T21:20:00Z");
-    assert!(matches!(deleted_ids(&deleted(&o), "{}"), Step::Failed(Fault::Contract { .. })));
+    assert!(matches!(
+        deletes::deleted_ids(&deleted(&o), "{}"),
+        Step::Failed(Fault::Contract { .. })
+    ));
     let mut seen = 0;
     for file in std::fs::read_dir(dir.join("composite")).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();

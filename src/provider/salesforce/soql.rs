@@ -4,10 +4,12 @@
 //! same queries, whoever asks (pricing and sending agree); every query is bounded by LIMIT and
 //! resumed by key, never by a locator; no text of a record or setting gets into a query unescaped.
 
-use crmsync_core::domain::{ObjectSchema, Task, TaskKind, Time};
+use crmsync_core::domain::{JobRead, ObjectSchema, Task, TaskKind, Time};
 
 /// URI limit of the vendor less a margin for headers: 16,384 - 2,000 bytes.
 pub const URI_ROOM: usize = 16_384 - 2_000;
+/// The most that a statement may have, in characters.
+const STATEMENT: usize = 100_000;
 /// Path, version and LIMIT around fields and conditions.
 const FRAME: usize = 200;
 /// Ids in one query: 25 bytes each when encoded.
@@ -84,20 +86,48 @@ pub fn queries(task: &Task, object: &ObjectSchema) -> Result<Vec<Query>, String>
             Ok(all)
         }
         TaskKind::Count { from, to } => {
-            let mut bounds = Vec::new();
-            if from.is_some() || to.is_some() {
-                let stamp = object.stamp.as_deref().ok_or("it has no modification stamp")?;
-                let stamp = identifier(stamp)?;
-                bounds.extend(from.map(|t| format!("{stamp} >= {}", datetime(t))));
-                bounds.extend(to.map(|t| format!("{stamp} < {}", datetime(t))));
-            }
-            let filter = (!bounds.is_empty()).then(|| bounds.join(" AND "));
+            let filter = bounds(object, *from, *to)?;
             let text = format!("SELECT count() FROM {name}{}", tail(filter.as_deref(), ""));
             Ok(vec![Query { resource: "query", text, columns: Vec::new(), paged: false, slice: 0 }])
         }
         TaskKind::Deleted { .. } | TaskKind::Job { .. } => Ok(Vec::new()),
         TaskKind::Delta { .. } => Err("this provider has no delta tokens".into()),
     }
+}
+
+/// The query of a bulk job. No order and no limit: both would keep the vendor from reading in parts.
+pub fn job(task: &Task, object: &ObjectSchema, read: &JobRead) -> Result<String, String> {
+    let name = identifier(&task.object)?;
+    let fields = task.fields.iter().map(|f| identifier(f)).collect::<Result<Vec<_>, _>>()?;
+    let filter = bounds(object, read.from, read.to)?;
+    let text = format!("SELECT {} FROM {name}{}", fields.join(","), tail(filter.as_deref(), ""));
+    if fields.is_empty() || text.len() > STATEMENT {
+        return Err(format!("its query has {} characters for {} fields", text.len(), fields.len()));
+    }
+    Ok(text)
+}
+
+/// In how many queries these fields are read.
+pub fn groups(object: &ObjectSchema, fields: &[String]) -> usize {
+    let kind = TaskKind::Scan { after: Some("0".repeat(18)) };
+    let task = Task { object: object.name.clone(), fields: fields.to_vec(), kind };
+    queries(&task, object).map_or(0, |queries| queries.len())
+}
+
+/// `from <= stamp < to`, as far as there are bounds.
+fn bounds(
+    object: &ObjectSchema,
+    from: Option<Time>,
+    to: Option<Time>,
+) -> Result<Option<String>, String> {
+    if from.is_none() && to.is_none() {
+        return Ok(None);
+    }
+    let stamp = object.stamp.as_deref().ok_or("it has no modification stamp")?;
+    let stamp = identifier(stamp)?;
+    let from = from.map(|t| format!("{stamp} >= {}", datetime(t)));
+    let to = to.map(|t| format!("{stamp} < {}", datetime(t)));
+    Ok(Some(from.into_iter().chain(to).collect::<Vec<_>>().join(" AND ")))
 }
 
 /// Groups of columns that each fit one query. Each group reads key and stamp, to be joined by.
