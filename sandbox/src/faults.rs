@@ -50,6 +50,14 @@ pub(crate) struct Cut {
     pub(crate) after_bytes: usize,
 }
 
+/// Send the answer no faster.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Throttle {
+    pub(crate) left: u64,
+    pub(crate) path: Option<String>,
+    pub(crate) bytes_per_second: u64,
+}
+
 /// What the token endpoint answers instead of its own opinion.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TokenError {
@@ -59,15 +67,31 @@ pub(crate) struct TokenError {
     pub(crate) description: String,
 }
 
+/// How a part of a composite call is refused.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PartRefusal {
+    /// Not at all.
+    #[default]
+    Allow,
+    /// The part fails with 400, its neighbours answer.
+    Part,
+    /// The whole call fails with 400.
+    Whole,
+}
+
 /// Everything that is armed.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(crate) struct Faults {
     pub(crate) fail: Vec<Fail>,
     pub(crate) act: Vec<Act>,
     pub(crate) cut: Vec<Cut>,
+    pub(crate) throttle: Vec<Throttle>,
     pub(crate) token_error: Vec<TokenError>,
     /// Added to every answer, in milliseconds.
     pub(crate) slow_ms: u64,
+    /// What getDeleted does as a part of a composite call.
+    pub(crate) composite_deleted: PartRefusal,
     /// Whether every address answers with the maintenance page.
     pub(crate) maintenance: bool,
 }
@@ -85,7 +109,7 @@ macro_rules! armed {
         }
     )*};
 }
-armed!(Fail, Act, Cut);
+armed!(Fail, Act, Cut, Throttle);
 
 impl Armed for TokenError {
     fn left(&mut self) -> &mut u64 {
@@ -123,6 +147,11 @@ impl Faults {
     /// The cut armed for this request, used up once.
     pub(crate) fn take_cut(&mut self, target: &str, decoded: &str) -> Option<Cut> {
         take(&mut self.cut, target, decoded)
+    }
+
+    /// The throttle armed for this request, used up once.
+    pub(crate) fn take_throttle(&mut self, target: &str, decoded: &str) -> Option<Throttle> {
+        take(&mut self.throttle, target, decoded)
     }
 
     /// The next token error, used up once.

@@ -1,6 +1,6 @@
 //! Whatever is sent, the sandbox answers: no panic, a status that is one, and JSON where it says so.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::http::{HeaderMap, HeaderValue};
 use clap::Parser;
@@ -17,12 +17,12 @@ struct Only {
     options: serve::Options,
 }
 
-fn sandbox() -> Sandbox {
+fn sandbox() -> Arc<Sandbox> {
     let options = ["x", "--records", "Account=30", "--records", "Contact=10"];
     serve::build(&Only::parse_from(options).options, "http://127.0.0.1:1").unwrap()
 }
 
-static SHARED: LazyLock<Sandbox> = LazyLock::new(sandbox);
+static SHARED: LazyLock<Arc<Sandbox>> = LazyLock::new(sandbox);
 
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![

@@ -4,6 +4,7 @@
 //! It shares no code with the programs it is a rehearsal for, so that a mistake is not made twice.
 //! It keeps everything in memory and forgets it when it ends.
 
+mod bulk;
 mod calls;
 mod clock;
 mod ctl;

@@ -1,9 +1,18 @@
 //! An answer before it becomes HTTP: status, headers, bytes. Error bodies of the data calls are
 //! made here and nowhere else: an array of `{message, errorCode, fields}`.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::data::ApiError;
+
+/// The rest of a body that is too large to be made in one piece.
+pub(crate) trait Pieces: std::fmt::Debug + Send + Sync {
+    /// The nth piece, the same each time; none behind the last.
+    fn piece(&self, n: usize) -> Option<Bytes>;
+}
 
 /// A whole answer.
 #[derive(Debug, Clone)]
@@ -12,6 +21,8 @@ pub(crate) struct Reply {
     pub(crate) content_type: String,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
+    /// What follows the body.
+    pub(crate) rest: Option<Arc<dyn Pieces>>,
 }
 
 impl Reply {
@@ -21,6 +32,7 @@ impl Reply {
             content_type: content_type.to_owned(),
             headers: Vec::new(),
             body: body.into(),
+            rest: None,
         }
     }
 

@@ -4,11 +4,14 @@
 //! Invariants: the two locks are never held together, and no lock is held over an await. So a
 //! query over 200,000 rows does not keep a token from being refreshed.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::bulk::Bulk;
 use crate::calls::CallLog;
 use crate::clock::{Chance, Clock};
 use crate::data::Org;
@@ -48,6 +51,7 @@ pub(crate) struct World {
     pub(crate) calls: CallLog,
     pub(crate) faults: Faults,
     pub(crate) cursors: Cursors,
+    pub(crate) bulk: Bulk,
     /// `active`, or why the org is none: `locked`, `suspended`.
     pub(crate) org_inactive: bool,
     pub(crate) ip_restricted: bool,
@@ -73,18 +77,28 @@ pub(crate) struct Sandbox {
     pub(crate) release: watch::Sender<u64>,
     org: RwLock<Org>,
     world: Mutex<World>,
+    /// This sandbox, for work that outlives the request that asked for it.
+    own: Weak<Sandbox>,
 }
 
 impl Sandbox {
-    pub(crate) fn new(clock: Clock, org: Org, world: World) -> Sandbox {
+    pub(crate) fn new(clock: Clock, org: Org, world: World) -> Arc<Sandbox> {
         let now = clock.now();
-        Sandbox {
+        Arc::new_cyclic(|own| Sandbox {
+            own: Weak::clone(own),
             chance: Chance::new(now),
             clock,
             events: Events::new(),
             release: watch::Sender::new(0),
             org: RwLock::new(org),
             world: Mutex::new(world),
+        })
+    }
+
+    /// Does some work on a thread of its own; none of the answers waits for it.
+    pub(crate) fn later(&self, work: impl FnOnce(&Sandbox) + Send + 'static) {
+        if let Some(own) = self.own.upgrade() {
+            std::thread::spawn(move || work(&own));
         }
     }
 

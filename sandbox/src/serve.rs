@@ -11,9 +11,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bulk::Bulk;
 use crate::calls::CallLog;
 use crate::clock::Clock;
-use crate::data::{GenSpec, IdOrder, Org};
+use crate::data::{GenSpec, IdOrder, Org, RowOrder};
 use crate::faults::Faults;
 use crate::meter::Meter;
 use crate::oauth::grants::Grants;
@@ -59,6 +60,13 @@ pub(crate) struct Options {
     /// API calls in 24 hours.
     #[arg(long, default_value_t = 15_000)]
     quota_max: u64,
+    /// MiB of memory for the results of finished Bulk jobs; what does not fit is written anew for
+    /// each page.
+    #[arg(long, default_value_t = 1_536)]
+    bulk_memory: usize,
+    /// The order of rows in the results of Bulk jobs without ORDER BY.
+    #[arg(long, default_value = "scrambled", value_parser = ["scrambled", "created"])]
+    bulk_order: String,
     /// Rotate refresh tokens.
     #[arg(long)]
     rotate: bool,
@@ -115,7 +123,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         .as_ref()
         .map(|(listener, _)| listener.local_addr().map(|at| format!("https://{at}")))
         .transpose()?;
-    let sandbox = Arc::new(build(&options, &http)?);
+    let sandbox = build(&options, &http)?;
     let ready = {
         let world = sandbox.world();
         let user = world.users.all().next().map(|user| user.username.clone());
@@ -149,7 +157,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Makes the data up or loads it, and everything around it.
-pub(crate) fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
+pub(crate) fn build(options: &Options, http: &str) -> anyhow::Result<Arc<Sandbox>> {
     let clock = Clock::default();
     let now = clock.now();
     let org_id = org_id18(&options.org_id);
@@ -206,6 +214,10 @@ pub(crate) fn build(options: &Options, http: &str) -> anyhow::Result<Sandbox> {
         calls: CallLog::default(),
         faults: Faults::default(),
         cursors: Cursors::default(),
+        bulk: Bulk::new(
+            options.bulk_memory.saturating_mul(1 << 20),
+            if options.bulk_order == "created" { RowOrder::Created } else { RowOrder::Scrambled },
+        ),
         org_inactive: false,
         ip_restricted: false,
         page_size: None,

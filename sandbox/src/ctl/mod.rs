@@ -6,6 +6,7 @@
 //! form body. A mistake is a 400 with `{"error": …}` and changes nothing.
 
 mod args;
+mod bulk;
 pub(crate) mod client;
 mod data;
 mod people;
@@ -56,6 +57,7 @@ fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Done {
     let done = people::run(sandbox, verb, args)
         .or_else(|| trouble::run(sandbox, verb, args))
         .or_else(|| data::run(sandbox, verb, args))
+        .or_else(|| bulk::run(sandbox, verb, args))
         .unwrap_or_else(|| match verb {
             "counters" => Ok(json!(sandbox.events.all())),
             "reset-counters" => {
@@ -149,6 +151,6 @@ fn state(sandbox: &Sandbox) -> Value {
             "require_secret": world.app.require_secret, "run_as": world.app.run_as,
         },
         "ip_restricted": world.ip_restricted, "org_inactive": world.org_inactive,
-        "faults": world.faults, "records": objects,
+        "faults": world.faults, "bulk": world.bulk.switches, "records": objects,
     })
 }

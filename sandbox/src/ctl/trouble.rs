@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Done;
 use super::args::Args;
-use crate::faults::{Act, Action, Cut, Fail, TokenError};
+use crate::faults::{Act, Action, Cut, Fail, PartRefusal, Throttle, TokenError};
 use crate::sandbox::Sandbox;
 
 const SLOW_LIMIT_MS: u64 = 600_000;
@@ -22,6 +22,17 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         "fail" => fail(sandbox, args),
         "act-then" => act_then(sandbox, args),
         "cut" => cut(sandbox, args),
+        "throttle" => throttle(sandbox, args),
+        "composite-deleted" => args.only("allow|part|whole").and_then(|how| {
+            let how = match how.as_str() {
+                "allow" => PartRefusal::Allow,
+                "part" => PartRefusal::Part,
+                "whole" => PartRefusal::Whole,
+                other => return Err(format!("expected allow, part or whole, not '{other}'")),
+            };
+            sandbox.world().faults.composite_deleted = how;
+            Ok(json!({"composite_deleted": how}))
+        }),
         "release" => args.nothing_left().map(|()| {
             sandbox.release.send_modify(|n| *n = n.wrapping_add(1));
             json!({"ok": true})
@@ -163,6 +174,20 @@ fn cut(sandbox: &Sandbox, args: &mut Args) -> Done {
     args.nothing_left()?;
     if fault.left > 0 {
         sandbox.world().faults.cut.push(fault.clone());
+    }
+    Ok(json!(fault))
+}
+
+fn throttle(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let rate = args.number("bytes_per_second")?.ok_or("argument bytes_per_second= is missing")?;
+    let fault = Throttle {
+        bytes_per_second: rate.max(1),
+        path: args.named("path"),
+        left: args.number("times")?.unwrap_or(1),
+    };
+    args.nothing_left()?;
+    if fault.left > 0 {
+        sandbox.world().faults.throttle.push(fault.clone());
     }
     Ok(json!(fault))
 }

@@ -11,6 +11,7 @@ use super::value::Val;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A field of a type, with sizes that fit it.
 fn spec<'a>(name: &'a str, ty: &'a str) -> FieldSpec<'a> {
@@ -145,7 +146,7 @@ impl Org {
             return Err(missing());
         };
         for at in 0..object.rows.len() {
-            let Some(row) = object.rows.get(at).and_then(Option::as_ref) else { continue };
+            let Some(row) = object.rows.get(at).and_then(Option::as_deref) else { continue };
             let text = match object.own_value(row, &old) {
                 Val::Null => continue,
                 Val::Text(text) | Val::Num(text) => Value::String(text.to_owned()),
@@ -163,7 +164,7 @@ impl Org {
             let value = value.as_ref().map_or(Val::Null, input::Owned::val);
             let cells = Object::with_cells(&row.cells, &BTreeMap::from([(slot, value)]));
             if let Some(row) = object.rows.get_mut(at).and_then(Option::as_mut) {
-                row.cells = cells;
+                Arc::make_mut(row).cells = cells;
             }
         }
         if let Some(field) = object.fields.get_mut(at) {

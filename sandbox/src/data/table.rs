@@ -9,9 +9,10 @@ use super::schema::{Field, Kind, Source, link_compounds};
 use super::value::{self, Val};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// One record. Times are seconds since the epoch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Its id.
     pub id: Id,
@@ -49,8 +50,8 @@ pub struct Object {
     pub by_name: HashMap<String, usize>,
     /// Slots in use.
     pub slots: usize,
-    /// All rows; holes are purged ones.
-    pub rows: Vec<Option<Row>>,
+    /// All rows; holes are purged ones. Shared with the results of jobs, which keep the row of then.
+    pub rows: Vec<Option<Arc<Row>>>,
     /// Rows by id.
     pub by_id: BTreeMap<Id, u32>,
     /// Rows by stamp, then id.
@@ -126,7 +127,12 @@ impl Object {
 
     /// The row at a place.
     pub fn row(&self, at: u32) -> Option<&Row> {
-        self.rows.get(at as usize)?.as_ref()
+        self.rows.get(at as usize)?.as_deref()
+    }
+
+    /// The row with an id, to be kept as it is now.
+    pub fn share(&self, id: Id) -> Option<Arc<Row>> {
+        self.rows.get(*self.by_id.get(&id)? as usize)?.clone()
     }
 
     /// The row with an id.
@@ -156,7 +162,7 @@ impl Object {
         }
         self.by_id.insert(row.id, at);
         self.by_stamp.insert((row.stamp, row.id), at);
-        self.rows.push(Some(row));
+        self.rows.push(Some(Arc::new(row)));
         true
     }
 
@@ -166,6 +172,7 @@ impl Object {
         let Some(row) = self.rows.get_mut(at as usize).and_then(Option::as_mut) else {
             return false;
         };
+        let row = Arc::make_mut(row);
         let before = row.stamp;
         change(row);
         row.id = id;
@@ -177,7 +184,7 @@ impl Object {
     }
 
     /// Removes a row for good.
-    pub fn remove(&mut self, id: Id) -> Option<Row> {
+    pub fn remove(&mut self, id: Id) -> Option<Arc<Row>> {
         let at = self.by_id.remove(&id)?;
         let row = self.rows.get_mut(at as usize)?.take()?;
         self.by_stamp.remove(&(row.stamp, id));

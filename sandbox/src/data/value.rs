@@ -237,8 +237,8 @@ fn write_date(out: &mut Vec<u8>, days: i64) {
     two(out, day);
 }
 
-/// `2026-01-02T17:38:59.000+0000`.
-fn write_datetime(out: &mut Vec<u8>, ms: i64) {
+/// `2026-01-02T17:38:59.000`, in UTC; what says so follows.
+pub fn write_moment(out: &mut Vec<u8>, ms: i64) {
     write_date(out, ms.div_euclid(86_400_000));
     let rest = ms.rem_euclid(86_400_000);
     out.push(b'T');
@@ -250,6 +250,11 @@ fn write_datetime(out: &mut Vec<u8>, ms: i64) {
     out.push(b'.');
     out.push(b'0' + (rest % 1000 / 100) as u8);
     two(out, rest % 100);
+}
+
+/// `2026-01-02T17:38:59.000+0000`.
+fn write_datetime(out: &mut Vec<u8>, ms: i64) {
+    write_moment(out, ms);
     out.extend_from_slice(b"+0000");
 }
 

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::{Caller, Outcome, body_object};
+use crate::faults::PartRefusal;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::sandbox::Sandbox;
@@ -28,6 +29,13 @@ pub(super) fn batch_size(body: &[u8]) -> u64 {
 
 fn text<'v>(part: &'v Value, name: &str) -> &'v str {
     part.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+/// What is said where the tester has it that getDeleted cannot be a part.
+const REFUSED_DELETED: &str = "The deleted resource is not supported in a composite request";
+
+fn deleted_refused(sandbox: &Sandbox, how: PartRefusal) -> bool {
+    sandbox.world().faults.composite_deleted == how
 }
 
 /// Runs one part; composite inside composite is refused.
@@ -61,6 +69,12 @@ fn run(
     match resource.as_slice() {
         ["composite"] | ["composite", "batch" | "graph" | "tree", ..] => {
             Reply::error(400, "INVALID_INPUT", "a composite request cannot be part of another one")
+        }
+        ["sobjects", _, "deleted"] if deleted_refused(sandbox, PartRefusal::Part) => {
+            Reply::error(400, "INVALID_INPUT", REFUSED_DELETED)
+        }
+        ["jobs", ..] => {
+            Reply::error(400, "INVALID_INPUT", "a job cannot be part of a composite request")
         }
         _ => super::answer(sandbox, caller, &request),
     }
@@ -100,6 +114,13 @@ pub(super) fn composite(sandbox: &Sandbox, caller: &Caller, request: &Request) -
                 parts.len()
             ),
         ));
+    }
+    let gets_deleted = |part: &Value| {
+        let path = text(part, "url").split('?').next().unwrap_or_default();
+        path.trim_end_matches('/').ends_with("/deleted")
+    };
+    if deleted_refused(sandbox, PartRefusal::Whole) && parts.iter().any(gets_deleted) {
+        return Err(Reply::error(400, "INVALID_INPUT", REFUSED_DELETED));
     }
     let mut queries = 0;
     let mut names: BTreeSet<&str> = BTreeSet::new();

@@ -11,7 +11,7 @@ use crate::sandbox::Sandbox;
 /// `GET /vXX.0`: where everything is.
 pub(super) fn resources(request: &Request) -> Reply {
     let version = request.segments.get(2).map_or("", String::as_str);
-    let list: Map<String, Value> = ["sobjects", "query", "queryAll", "limits", "composite"]
+    let list: Map<String, Value> = ["sobjects", "query", "queryAll", "limits", "composite", "jobs"]
         .iter()
         .map(|name| {
             let url = format!("/services/data/{version}/{name}");
@@ -74,10 +74,11 @@ pub(super) fn limits(sandbox: &Sandbox, caller: &Caller) -> Outcome {
     if !caller.view_setup {
         return Err(Reply::error(403, "API_DISABLED_FOR_ORG", "limits resource is not enabled"));
     }
-    let (used, max, per_app) = {
+    let (used, max, per_app, jobs) = {
         let mut world = sandbox.world();
         let (used, max) = world.meter.usage(sandbox.now());
-        (used, max, world.per_app_usage.then_some(world.app_used))
+        let jobs = world.bulk.daily.usage(sandbox.now());
+        (used, max, world.per_app_usage.then_some(world.app_used), jobs)
     };
     let mut body = Map::new();
     for (name, most, left) in STEADY {
@@ -90,6 +91,11 @@ pub(super) fn limits(sandbox: &Sandbox, caller: &Caller) -> Outcome {
         daily["crmsync"] = json!({"Max": most, "Remaining": most.saturating_sub(app_used)});
     }
     body.insert(String::from("DailyApiRequests"), daily);
+    let (made, most) = jobs;
+    body.insert(
+        String::from("DailyBulkV2QueryJobs"),
+        json!({"Max": most, "Remaining": most.saturating_sub(made)}),
+    );
     body.insert(
         String::from("PermissionSets"),
         json!({"Max": 1500, "Remaining": 1492, "CreateCustom": {"Max": 1000, "Remaining": 992}}),
@@ -105,7 +111,6 @@ const STEADY: &[(&str, u64, u64)] = &[
     ("DailyAsyncApexExecutions", 250_000, 250_000),
     ("DailyBulkApiBatches", 15_000, 15_000),
     ("DailyBulkV2QueryFileStorageMB", 976_562, 976_562),
-    ("DailyBulkV2QueryJobs", 10_000, 10_000),
     ("DailyDeliveredPlatformEvents", 10_000, 10_000),
     ("DailyStreamingApiEvents", 10_000, 10_000),
     ("DailyWorkflowEmails", 195, 195),

@@ -8,6 +8,7 @@ mod collections;
 mod composite;
 pub(crate) mod cursors;
 mod discovery;
+mod jobs;
 mod query;
 mod records;
 pub(crate) mod system_rows;
@@ -84,6 +85,13 @@ pub(crate) fn kind(request: &Request) -> &'static str {
         (_, ["composite"]) => "composite",
         (_, ["composite", "batch"]) => "batch",
         (_, ["composite", ..]) => "collection",
+        ("POST", ["jobs", "query"]) => "bulk_create",
+        (_, ["jobs", "query"]) => "bulk_list",
+        ("PATCH", ["jobs", "query", _]) => "bulk_abort",
+        ("DELETE", ["jobs", "query", _]) => "bulk_delete",
+        (_, ["jobs", "query", _]) => "bulk_look",
+        (_, ["jobs", "query", _, "results"]) => "bulk_page",
+        (_, ["jobs", "query", _, "resultPages"]) => "bulk_pages",
         _ => "other",
     }
 }
@@ -148,6 +156,7 @@ pub(crate) fn answer(sandbox: &Sandbox, caller: &Caller, request: &Request) -> R
     let outcome = match resource.as_slice() {
         ["composite"] => composite::composite(sandbox, caller, request),
         ["composite", "batch"] => composite::batch(sandbox, caller, request),
+        ["jobs", "query", path @ ..] => jobs::answer(sandbox, caller, request, path),
         _ => single(sandbox, caller, request, &resource),
     };
     outcome.unwrap_or_else(|reply| reply)

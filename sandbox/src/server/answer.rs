@@ -9,11 +9,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use flate2::write::GzEncoder;
 use futures_util::Stream;
 use tokio::time::Sleep;
 
 use crate::clock::http_date;
-use crate::reply::Reply;
+use crate::reply::{Pieces, Reply};
 use crate::sandbox::Sandbox;
 
 const PIECE: usize = 64 << 10;
@@ -53,31 +54,92 @@ impl Drop for Ticket {
     }
 }
 
+/// What happens to the bytes on their way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wire {
+    pub(super) gzip: bool,
+    /// The connection breaks after so many bytes.
+    pub(super) cut: Option<usize>,
+    /// Bytes a second.
+    pub(super) rate: Option<u64>,
+}
+
 struct Answer {
+    /// Bytes that can go.
     left: Bytes,
+    /// What of the body has not been compressed yet.
+    body: Bytes,
+    /// What follows the body, and its next piece.
+    rest: Option<(Arc<dyn Pieces>, usize)>,
+    gzip: Option<GzEncoder<Vec<u8>>>,
     cut: Option<usize>,
+    rate: Option<u64>,
     pause: Option<Pin<Box<Sleep>>>,
     ticket: Ticket,
 }
 
+impl Answer {
+    fn raw(&mut self) -> Option<Bytes> {
+        if !self.body.is_empty() {
+            return Some(self.body.split_to(PIECE.min(self.body.len())));
+        }
+        let (rest, at) = self.rest.as_mut()?;
+        *at += 1;
+        rest.piece(*at - 1)
+    }
+
+    /// Makes the next bytes; none at the end.
+    fn fill(&mut self) -> std::io::Result<()> {
+        while self.left.is_empty() {
+            let Some(raw) = self.raw() else {
+                if let Some(gzip) = self.gzip.take() {
+                    self.left = Bytes::from(gzip.finish()?);
+                }
+                return Ok(());
+            };
+            match &mut self.gzip {
+                None => self.left = raw,
+                Some(gzip) => {
+                    gzip.write_all(&raw)?;
+                    self.left = Bytes::from(std::mem::take(gzip.get_mut()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Stream for Answer {
-    type Item = Result<Bytes, std::io::Error>;
+    type Item = std::io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         if this.cut == Some(0) {
             // Waiting makes hyper flush what came before; only then is the connection broken.
-            let pause = this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_AFTER)));
-            return pause
-                .as_mut()
-                .poll(cx)
-                .map(|()| Some(Err(std::io::Error::other("cut on demand"))));
+            this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_AFTER)));
+        }
+        if let Some(pause) = &mut this.pause {
+            std::task::ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+            if this.cut == Some(0) {
+                return Poll::Ready(Some(Err(std::io::Error::other("cut on demand"))));
+            }
+        }
+        if let Err(error) = this.fill() {
+            return Poll::Ready(Some(Err(error)));
         }
         if this.left.is_empty() {
             this.ticket.finish(true);
             return Poll::Ready(None);
         }
-        let size = PIECE.min(this.left.len()).min(this.cut.unwrap_or(PIECE));
+        let mut size = this.left.len().min(this.cut.unwrap_or(usize::MAX));
+        if let Some(rate) = this.rate {
+            // Ten pieces a second.
+            size = size.min(usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1));
+            let seconds = Duration::from_secs(size as u64).as_nanos() / u128::from(rate.max(1));
+            let wait = Duration::from_nanos(u64::try_from(seconds).unwrap_or(u64::MAX));
+            this.pause = Some(Box::pin(tokio::time::sleep(wait)));
+        }
         if let Some(cut) = &mut this.cut {
             *cut -= size;
         }
@@ -89,8 +151,7 @@ impl Stream for Answer {
 pub(super) fn response(
     sandbox: &Sandbox,
     reply: Reply,
-    gzip: bool,
-    cut: Option<usize>,
+    wire: Wire,
     mut ticket: Ticket,
 ) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -106,28 +167,25 @@ pub(super) fn response(
     for (name, value) in &reply.headers {
         set(name, value);
     }
-    if reply.body.is_empty() && cut.is_none() {
+    if reply.body.is_empty() && wire.cut.is_none() && reply.rest.is_none() {
         ticket.finish(true);
         return response;
     }
     set("content-type", &reply.content_type);
-    let smaller =
-        (gzip && reply.body.len() >= GZIP_FROM).then(|| compressed(&reply.body)).flatten();
-    if smaller.is_some() {
+    let gzip = wire.gzip && (reply.body.len() >= GZIP_FROM || reply.rest.is_some());
+    if gzip {
         set("content-encoding", "gzip");
         set("vary", "Accept-Encoding");
     }
-    let body = smaller.unwrap_or(reply.body);
-    *response.body_mut() =
-        Body::from_stream(Answer { left: Bytes::from(body), cut, pause: None, ticket });
+    *response.body_mut() = Body::from_stream(Answer {
+        left: Bytes::new(),
+        body: Bytes::from(reply.body),
+        rest: reply.rest.map(|rest| (rest, 0)),
+        gzip: gzip.then(|| GzEncoder::new(Vec::new(), flate2::Compression::fast())),
+        cut: wire.cut,
+        rate: wire.rate,
+        pause: None,
+        ticket,
+    });
     response
-}
-
-fn compressed(body: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(
-        Vec::with_capacity(body.len() / 4),
-        flate2::Compression::fast(),
-    );
-    encoder.write_all(body).ok()?;
-    encoder.finish().ok()
 }

@@ -29,7 +29,7 @@ use crate::faults::Action;
 use crate::reply::{MAINTENANCE, Reply};
 use crate::request::Request;
 use crate::sandbox::Sandbox;
-use answer::Ticket;
+use answer::{Ticket, Wire};
 
 const URI_LIMIT: usize = 16_384;
 const BODY_LIMIT: usize = 32 << 20;
@@ -107,35 +107,37 @@ async fn handle(
     if target.len() > URI_LIMIT {
         sandbox.events.count("uri_too_long");
         let reply = Reply::html(414, String::from("<html><body>URI Too Long</body></html>\n"));
-        return Ok(answer::response(&sandbox, reply, false, None, ticket));
+        return Ok(answer::response(&sandbox, reply, Wire::default(), ticket));
     }
     if target.len() + headers_size > URI_LIMIT {
         let page = "<html><body>Request Header Fields Too Large</body></html>\n";
         let reply = Reply::html(431, page.to_owned());
-        return Ok(answer::response(&sandbox, reply, false, None, ticket));
+        return Ok(answer::response(&sandbox, reply, Wire::default(), ticket));
     }
     let gzip = parts
         .headers
         .get("accept-encoding")
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.contains("gzip"));
+    let wire = Wire { gzip, ..Wire::default() };
     let body = match read_body(body, parts.headers.get("content-encoding")).await {
         Ok(body) => body,
-        Err(reply) => return Ok(answer::response(&sandbox, reply, gzip, None, ticket)),
+        Err(reply) => return Ok(answer::response(&sandbox, reply, wire, ticket)),
     };
     let request = Request::new(parts.method.as_str(), &target, parts.headers, body);
     if control {
         let reply = crate::ctl::answer(&sandbox, request).await;
-        return Ok(answer::response(&sandbox, reply, gzip, None, ticket));
+        return Ok(answer::response(&sandbox, reply, wire, ticket));
     }
 
     let decoded = request.decoded_target();
-    let (act, cut, slow, maintenance) = {
+    let (act, cut, rate, slow, maintenance) = {
         let mut world = sandbox.world();
         let faults = &mut world.faults;
         (
             faults.take_act(&target, &decoded).map(|act| act.action),
             faults.take_cut(&target, &decoded).map(|cut| cut.after_bytes),
+            faults.take_throttle(&target, &decoded).map(|throttle| throttle.bytes_per_second),
             faults.slow_ms,
             faults.maintenance,
         )
@@ -161,6 +163,7 @@ async fn handle(
     };
     if head {
         reply.body.clear();
+        reply.rest = None;
     }
     if slow > 0 {
         tokio::time::sleep(Duration::from_millis(slow)).await;
@@ -176,7 +179,7 @@ async fn handle(
     if cut.is_some() {
         sandbox.events.count("cut");
     }
-    Ok(answer::response(&sandbox, reply, gzip, cut, ticket))
+    Ok(answer::response(&sandbox, reply, Wire { gzip, cut, rate }, ticket))
 }
 
 async fn hold(sandbox: &Sandbox) {

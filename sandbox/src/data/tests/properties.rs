@@ -1,5 +1,6 @@
 //! Laws over any input, and the figures of a large org.
 
+use super::super::query::Plan;
 use super::super::schema::Source;
 use super::super::value::datetime_text;
 use super::*;
@@ -65,8 +66,8 @@ proptest! {
         // Without an order any rows will do, so a limit says nothing there.
         let limit = if order.is_empty() { "" } else { limit };
         let soql = format!("SELECT Id FROM Account WHERE {condition}{order}{limit}");
-        let fast = org().run(&soql, true, &Access::full(), now(), true).unwrap();
-        let slow = org().run(&soql, true, &Access::full(), now(), false).unwrap();
+        let fast = org().run(&soql, true, &Access::full(), now(), Plan::Indexed).unwrap();
+        let slow = org().run(&soql, true, &Access::full(), now(), Plan::Naive).unwrap();
         let (mut fast, mut slow) = (fast.rows, slow.rows);
         if order.is_empty() {
             fast.sort_unstable();
