@@ -9,7 +9,7 @@
 pub mod rpc;
 
 use super::proc::{Proc, run};
-use super::sqlite::Source;
+use super::replica::Source;
 use super::wait::START;
 use super::{Scratch, ports, skip};
 use rpc::{Rpc, date, decimal};
