@@ -163,8 +163,3 @@ pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 fn knows_compression() -> bool {
     include_str!("../../config/crmsync.toml").contains("#compression =")
 }
-
-/// Starts a daemon that is to be measured.
-pub fn daemon(config: &str) -> Daemon {
-    Daemon::start(config)
-}

@@ -27,7 +27,8 @@ impl Usage {
             line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
         };
         let stat = read(pid, "stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
         let ticks = |n: usize| fields[n].parse::<f64>().expect("ticks");
         Self {
             cpu: Duration::from_secs_f64((ticks(11) + ticks(12)) / USER_HZ),
@@ -35,16 +36,6 @@ impl Usage {
             peak: kilobytes("VmHWM:") * 1024.0 / 1e6,
         }
     }
-}
-
-/// Nanoseconds that the process's threads have run, as the scheduler counts them: finer than ticks.
-pub fn ran(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
-    let nanos = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
 }
 
 fn read(pid: u32, name: &str) -> String {
@@ -55,7 +46,8 @@ fn read(pid: u32, name: &str) -> String {
 pub fn facts() -> Value {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map(|m| m.1);
+    let model =
+        cpu.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map(|m| m.1);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().next().and_then(|l| l.split_whitespace().nth(1)).map(str::to_owned);
     json!({

@@ -160,9 +160,17 @@ impl Server {
     pub fn create(&self) -> Database {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let admin = Database { port: self.port, name: "postgres".to_owned() };
-        admin.sql(&format!("create database {name}"));
+        self.admin().sql(&format!("create database {name}"));
         Database { port: self.port, name }
+    }
+
+    /// Takes a database away, whoever is connected.
+    pub fn drop_database(&self, database: &Database) {
+        self.admin().sql(&format!("drop database {} with (force)", database.name));
+    }
+
+    fn admin(&self) -> Database {
+        Database { port: self.port, name: "postgres".to_owned() }
     }
 }
 

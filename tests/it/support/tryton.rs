@@ -220,6 +220,13 @@ impl Tryton {
         Source::tryton(&self.describe(model), selected, self.dump(model))
     }
 
+    /// How many records of a model there are, inactive ones too.
+    pub fn count(&self, model: &str) -> usize {
+        let count = self.admin.call(&format!("model.{model}.search_count"), &[json!([])]);
+        let count = count.expect("search_count").as_u64().expect("a number");
+        usize::try_from(count).expect("a number of records")
+    }
+
     /// Every row of a model with every stored field, as the administrator sees it, inactive ones
     /// too, in the order of ids: what a replica is compared with.
     pub fn dump(&self, model: &str) -> Vec<Map<String, Value>> {
