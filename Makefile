@@ -38,10 +38,11 @@ torture: deps build
 	CRMSYNC_TORTURE=full $(CARGO) test --locked --package crmsync --lib --bins
 	CRMSYNC_TORTURE=full $(CARGO) test --locked --package crmsync --test it -- --test-threads $(IT_THREADS)
 
+# The figures, or some: make bench PART="sqlite postgres" (docs/figures.md)
 bench:
-	@bash .ci/deps build
-	@if ls benches/*.rs >/dev/null 2>&1; then $(CARGO) bench --locked --bench '*'; \
-	else echo "bench: no figures yet: benches/ is empty"; fi
+	@bash .ci/deps bench
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) bench --locked --bench figures -- $(PART)
 
 demo:
 	@bash .ci/deps demo

@@ -4,6 +4,7 @@
 mod lab;
 mod mail;
 mod oauth;
+mod postgres;
 mod proxy;
 mod replica;
 mod sandbox;

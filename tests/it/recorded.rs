@@ -4,7 +4,7 @@
 use crate::support::daemon::{Daemon, NOBODY, salesforce};
 use crate::support::recorded_data;
 use crate::support::sandbox::Sandbox;
-use crate::support::sqlite::column;
+use crate::support::replica::column;
 use serde_json::Value;
 
 /// Rows about users and permissions that the sandbox keeps for its own sake; the recordings hold
@@ -72,6 +72,6 @@ fn every_recorded_object_is_in_the_replica_value_by_value() {
     daemon.stop();
 }
 
-fn values_by_type(rows: &[crate::support::sqlite::Row]) -> Value {
+fn values_by_type(rows: &[crate::support::values::Row]) -> Value {
     rows.iter().map(|r| Value::String(format!("{:?} {:?}", r["kind"], r["n"]))).collect()
 }

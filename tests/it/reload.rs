@@ -69,7 +69,7 @@ fn only_what_changed_is_touched() {
     assert_eq!(daemon.api("GET", "/v1/connections/c", None).status, 404);
     assert_eq!(daemon.detail("b")["schedule"], "every 2h");
     assert_eq!(daemon.status("b")["reason"], "idle");
-    assert!(daemon.replica("c").path().exists(), "what was copied stays");
+    assert!(daemon.replica("c").exists(), "what was copied stays");
     let after = daemon.detail("a");
     for key in ["modified", "modified_by", "runs", "status"] {
         assert_eq!(after[key], before.0[key], "{key} of the untouched one");
@@ -100,7 +100,7 @@ fn only_what_changed_is_touched() {
     assert_eq!(refused.status, 409, "a sync has used it: {}", refused.text);
     let sure = json!({ "with_data": true });
     daemon.api("POST", "/v1/connections/a/forget", Some(&sure)).ok();
-    assert!(retired(&daemon).is_empty() && !daemon.replica("a").path().exists());
+    assert!(retired(&daemon).is_empty() && !daemon.replica("a").exists());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_rename_keeps_grant_cursor_and_copy() {
     let before = daemon.detail("old");
     let said = daemon.cli(&["rename", "old", "new"]).ok();
     assert!(said.out.contains("new"), "{said:?}");
-    assert!(!daemon.replica("old").path().exists() && daemon.replica("new").path().exists());
+    assert!(!daemon.replica("old").exists() && daemon.replica("new").exists());
     assert_eq!(retired(&daemon), ["new"], "until the configuration names it");
     daemon
         .write_config("crmsync.toml", &format!("{NOBODY}{}", section("new", &sandbox, "every 1h")));

@@ -2,7 +2,7 @@
 //! which Tryton keeps no trace of, by comparing keys behind the guard.
 
 use crate::support::daemon::{Daemon, NOBODY};
-use crate::support::sqlite::Source;
+use crate::support::replica::Source;
 use crate::support::tryton::{self, DB, Tryton, USER};
 use crate::support::wait::eventually_or;
 use serde_json::{Value, json};

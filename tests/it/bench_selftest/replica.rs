@@ -1,7 +1,7 @@
 //! The comparison finds what differs, by value and by type, and says where.
 
 use crate::support::Scratch;
-use crate::support::sqlite::{Replica, Source};
+use crate::support::replica::{Replica, Source};
 use serde_json::{Map, Value, json};
 
 fn source() -> Source {

@@ -3,8 +3,8 @@
 
 use super::browser::{self, Walk};
 use super::proc::{Output, Proc, run_with};
+use super::replica::{Place, Replica};
 use super::sandbox::Sandbox;
-use super::sqlite::Replica;
 use super::wait::eventually_or;
 use super::{Scratch, workspace};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use std::time::Duration;
 pub struct Daemon {
     proc: Option<Proc>,
     scratch: Scratch,
+    place: Place,
     env: Vec<(String, String)>,
     starts: usize,
 }
@@ -74,10 +75,22 @@ impl Daemon {
 
     /// A folder with this configuration, nothing started.
     pub fn prepare(config: &str, env: &[(&str, &str)]) -> Self {
-        let scratch = Scratch::new("daemon");
-        scratch.write("etc/crmsync.toml", config);
+        Self::prepare_in(Place::default(), config, env)
+    }
+
+    /// The same with its replicas in a place of another kind, which is added to the configuration.
+    pub fn prepare_in(place: Place, config: &str, env: &[(&str, &str)]) -> Self {
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self { proc: None, scratch, env, starts: 0 }
+        let daemon = Self { proc: None, scratch: Scratch::new("daemon"), place, env, starts: 0 };
+        daemon.write_config("crmsync.toml", config);
+        daemon
+    }
+
+    /// Starts one with its replicas in this place and waits until it is ready.
+    pub fn start_in(place: Place, config: &str) -> Self {
+        let mut daemon = Self::prepare_in(place, config, &[]);
+        daemon.start_again();
+        daemon
     }
 
     /// Starts the program (again) in the same folder and waits until its socket answers.
@@ -135,14 +148,16 @@ impl Daemon {
         self.path("run/control.sock")
     }
 
-    /// Writes `crmsync.toml` (or another file below the configuration folder).
+    /// Writes `crmsync.toml` (or another file below the configuration folder). In the first, the
+    /// place of the replicas is added.
     pub fn write_config(&self, name: &str, text: &str) {
-        self.scratch.write(&format!("etc/{name}"), text);
+        let place = if name == "crmsync.toml" { self.place.config() } else { String::new() };
+        self.scratch.write(&format!("etc/{name}"), &format!("{text}{place}"));
     }
 
     /// The replica of a connection.
     pub fn replica(&self, name: &str) -> Replica {
-        Replica::at(self.path(&format!("replica/{name}.db")))
+        self.place.replica(&self.path("replica"), name)
     }
 
     /// Stops it in order; panics unless it ends with status 0 within 12 s.

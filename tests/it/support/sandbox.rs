@@ -3,7 +3,7 @@
 
 use super::http::{self, Answer};
 use super::proc::{Proc, run};
-use super::sqlite::Source;
+use super::replica::Source;
 use super::{Scratch, workspace};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

@@ -9,7 +9,7 @@
 pub mod rpc;
 
 use super::proc::{Proc, run};
-use super::sqlite::Source;
+use super::replica::Source;
 use super::wait::START;
 use super::{Scratch, ports, skip};
 use rpc::{Rpc, date, decimal};
@@ -218,6 +218,13 @@ impl Tryton {
     /// or the `selected` ones. Calculated fields are among them: Tryton marks them nowhere.
     pub fn source(&self, model: &str, selected: &[&str]) -> Source {
         Source::tryton(&self.describe(model), selected, self.dump(model))
+    }
+
+    /// How many records of a model there are, inactive ones too.
+    pub fn count(&self, model: &str) -> usize {
+        let count = self.admin.call(&format!("model.{model}.search_count"), &[json!([])]);
+        let count = count.expect("search_count").as_u64().expect("a number");
+        usize::try_from(count).expect("a number of records")
     }
 
     /// Every row of a model with every stored field, as the administrator sees it, inactive ones

@@ -1,25 +1,49 @@
-//! What a value of the source must look like in a SQLite replica: the column rules, written a
-//! second time and without the product's code, so that a mistake is not made twice.
+//! What a value of the source must look like in a replica: the column rules, written a second time
+//! and without the product's code, so that a mistake is not made twice.
 //!
-//! Timestamps are TEXT `YYYY-MM-DDTHH:MM:SS.sssZ`, dates TEXT `YYYY-MM-DD`, booleans INTEGER 0/1,
+//! SQLite: timestamps are TEXT `YYYY-MM-DDTHH:MM:SS.sssZ`, dates TEXT `YYYY-MM-DD`, booleans INTEGER 0/1,
 //! whole numbers INTEGER, other numbers REAL where their decimal text survives a double and TEXT
-//! otherwise, all else TEXT.
+//! otherwise, all else TEXT. PostgreSQL: `timestamp with time zone`, `date`, `boolean`, `bigint`,
+//! `numeric` with every digit, all else `text`.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// A value with its storage class, as SQLite has it.
+/// The two databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite
+    Sqlite,
+    /// PostgreSQL
+    Postgres,
+}
+
+/// A row: cells by column name.
+pub type Row = BTreeMap<String, Cell>;
+
+/// A value with its storage class (SQLite) or its type (PostgreSQL).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     /// NULL
     Null,
-    /// INTEGER
+    /// INTEGER, `bigint`
     Int(i64),
-    /// REAL
+    /// REAL, `double precision`
     Real(f64),
-    /// TEXT
+    /// TEXT, `text`
     Text(String),
     /// BLOB
     Blob(Vec<u8>),
+    /// `boolean`
+    Bool(bool),
+    /// `numeric`, its digits
+    Numeric(String),
+    /// `timestamp with time zone`, as SQLite's text
+    Timestamp(String),
+    /// `date`, as SQLite's text
+    Date(String),
+    /// Any other type of PostgreSQL: its name and its text.
+    Other(String, String),
 }
 
 /// The kind of a field, as far as the column rules care.
@@ -67,7 +91,19 @@ impl Kind {
         })
     }
 
-    /// The cell that a value of the source must have become.
+    /// The cell that a value of the source must have become in this database.
+    pub fn cell_in(self, engine: Engine, value: &Value) -> Cell {
+        match (engine, self, self.cell(value)) {
+            (Engine::Sqlite, _, cell) | (Engine::Postgres, _, cell @ Cell::Null) => cell,
+            (Engine::Postgres, Self::Bool, Cell::Int(n)) => Cell::Bool(n != 0),
+            (Engine::Postgres, Self::Decimal, _) => Cell::Numeric(plain(value)),
+            (Engine::Postgres, Self::Timestamp, Cell::Text(text)) => Cell::Timestamp(text),
+            (Engine::Postgres, Self::Date, Cell::Text(text)) => Cell::Date(text),
+            (Engine::Postgres, _, cell) => cell,
+        }
+    }
+
+    /// The cell that a value of the source must have become in SQLite.
     pub fn cell(self, value: &Value) -> Cell {
         if value.is_null() {
             return Cell::Null;
@@ -114,6 +150,11 @@ fn number(text: &str) -> Cell {
         .ok()
         .filter(|double| double.is_finite() && parts(&format!("{double:e}")) == parts(text));
     survives.map_or_else(|| Cell::Text(text.to_owned()), Cell::Real)
+}
+
+/// Whether two texts of numbers say the same number, to the last digit.
+pub fn same_number(a: &str, b: &str) -> bool {
+    parts(a).is_some_and(|number| parts(b) == Some(number))
 }
 
 /// Sign, digits without zeros at either end, and the power of ten of the last digit.

@@ -33,6 +33,11 @@ impl Rpc {
         Ok(Self { url, auth: format!("Session {auth}"), context: json!({}) })
     }
 
+    /// The value of the header that carries the session.
+    pub fn authorization(&self) -> &str {
+        &self.auth
+    }
+
     /// One call; the context is appended to the parameters.
     pub fn call(&self, method: &str, params: &[Value]) -> Result<Value, Refusal> {
         let mut params = params.to_vec();
