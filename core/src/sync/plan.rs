@@ -20,6 +20,11 @@ pub struct Planned {
 /// The shortest window that a delete log answers (Salesforce: one minute).
 const SHORTEST_DELETE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
+/// A window is read past the time that it will cover, to the end for all that matters: a record
+/// that changed before that time and once more before its page is read has moved on, and would be
+/// here in neither state.
+pub(super) const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
 /// An object as planning sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Object<'a> {
@@ -188,6 +193,7 @@ impl Planner<'_, '_> {
         } else if schema.stamp.is_some()
             && let Some(to) = state.next_window(self.target, self.now)
         {
+            let to = to.checked_add(AHEAD).unwrap_or(Time::MAX);
             TaskKind::Window { from: back(*covered, self.rules.overlap), to, after: None }
         } else {
             return false;

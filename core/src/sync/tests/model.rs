@@ -36,7 +36,7 @@ pub struct Here {
 
 /// A bulk job at the source.
 #[derive(Debug, Clone)]
-struct Bulk {
+pub struct Bulk {
     fields: Vec<String>,
     read: JobRead,
     ready: i64,
@@ -58,11 +58,11 @@ pub struct World {
     pub jobs: bool,
     /// What becomes of jobs and pages, taken one by one; none left: all is well.
     pub fates: Vec<u8>,
-    bulk: BTreeMap<String, Bulk>,
+    pub bulk: BTreeMap<String, Bulk>,
     // the replica: rows, state and sweep notes, moved together
     pub copy: BTreeMap<String, Here>,
     pub state: Option<ObjectState>,
-    seen: BTreeSet<String>,
+    pub seen: BTreeSet<String>,
     /// Tasks carried out.
     pub done: usize,
     /// What they were, for the tests that look.
@@ -241,7 +241,7 @@ impl World {
                 Consequence::EndSweep { .. } => {
                     let since = state.sweep.as_ref().map_or(0, |s| secs(s.started));
                     let seen = &self.seen;
-                    self.copy.retain(|k, h| seen.contains(k) || h.at >= since);
+                    self.copy.retain(|k, h| seen.contains(k) || h.deleted || h.at >= since);
                 }
                 Consequence::BeginSweep => self.seen.clear(),
                 Consequence::Key => {}
@@ -273,14 +273,11 @@ impl World {
                 let (page, full) = self.window(secs(*from), secs(*to), after.as_ref());
                 for (_, _, k) in &page {
                     let v = *self.visible(k).unwrap();
-                    let mut here = self.live().get(k).copied();
-                    if here.is_none() {
-                        // In the bin: told with its flag.
-                        here = self.copy.get(k).map(|h| Here { stamp: v.stamp, deleted: true, ..*h });
-                    }
-                    if let Some(here) = here {
-                        self.put(puts, &task.fields, &BTreeMap::from([(k.clone(), here)]));
-                    }
+                                        // In the bin: told with its flag.
+                    let (stamp, at) = (v.stamp, self.now);
+                    let binned = Here { value: 0, stamp, at, computed: 0, deleted: true };
+                    let here = self.live().get(k).copied().unwrap_or(binned);
+                    self.put(puts, &task.fields, &BTreeMap::from([(k.clone(), here)]));
                 }
                 if let Some((mark, _, _)) = page.last() {
                     state.delivered(slot, bounds, Some(mark.clone()));
@@ -324,9 +321,8 @@ impl World {
             let todo = state.failed(slot, fault, now).unwrap_or_default();
             self.carry_out(&state, todo);
         } else if !matches!(step, Step::More) {
-            let before = state.clone();
             let todo = state.stepped(slot, bounds, &step, now);
-            self.carry_out(if slot == Slot::Sweep { &before } else { &state }, todo);
+            self.carry_out(&state, todo);
         }
         self.state = Some(state);
     }
