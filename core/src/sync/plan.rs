@@ -88,9 +88,7 @@ impl ObjectState {
             | JobStage::Queries { .. }
             | JobStage::Read => None,
         });
-        let unread = |t: &Time| {
-            matches!(&self.phase, Phase::Follow { covered, settled: true, .. } if covered < t)
-        };
+        let unread = |t: &Time| matches!(&self.phase, Phase::Follow { covered, settled: true, .. } if covered < t);
         let count = self.doubts_since().filter(unread);
         look.into_iter().chain(count).min()
     }
@@ -172,11 +170,8 @@ impl Planner<'_, '_> {
             return;
         }
         let after = after.cloned();
-        let kind = if slot == Slot::Sweep {
-            TaskKind::Keys { after }
-        } else {
-            TaskKind::Scan { after }
-        };
+        let kind =
+            if slot == Slot::Sweep { TaskKind::Keys { after } } else { TaskKind::Scan { after } };
         self.push(slot, fields, kind);
     }
 

@@ -155,8 +155,7 @@ impl World {
     pub fn round(&mut self, rules: &Rules, target: Time, calls: usize, cut: bool) -> bool {
         let now = self.told();
         let schema = self.schema();
-        let mut state =
-            self.state.clone().unwrap_or_else(|| ObjectState::new(Self::fields(), now));
+        let mut state = self.state.clone().unwrap_or_else(|| ObjectState::new(Self::fields(), now));
         if state.begin_due(&schema, rules, now) {
             self.seen.clear();
         }
@@ -273,7 +272,7 @@ impl World {
                 let (page, full) = self.window(secs(*from), secs(*to), after.as_ref());
                 for (_, _, k) in &page {
                     let v = *self.visible(k).unwrap();
-                                        // In the bin: told with its flag.
+                    // In the bin: told with its flag.
                     let (stamp, at) = (v.stamp, self.now);
                     let binned = Here { value: 0, stamp, at, computed: 0, deleted: true };
                     let here = self.live().get(k).copied().unwrap_or(binned);
@@ -300,9 +299,8 @@ impl World {
                 ("ids", Step::Done)
             }
             TaskKind::Count { from, to } => {
-                let within = |s: i64| {
-                    from.is_none_or(|t| secs(t) <= s) && to.is_none_or(|t| s < secs(t))
-                };
+                let within =
+                    |s: i64| from.is_none_or(|t| secs(t) <= s) && to.is_none_or(|t| s < secs(t));
                 let there = self.live().values().filter(|h| within(h.stamp)).count() as u64;
                 let here = self.copy.values().filter(|h| !h.deleted && within(h.stamp));
                 let here = here.count() as u64;
@@ -328,7 +326,12 @@ impl World {
     }
 
     /// A page of a window, deleted rows among it: mark, stamp, key.
-    fn window(&self, from: i64, to: i64, after: Option<&String>) -> (Vec<(String, i64, String)>, bool) {
+    fn window(
+        &self,
+        from: i64,
+        to: i64,
+        after: Option<&String>,
+    ) -> (Vec<(String, i64, String)>, bool) {
         let row = |k: &String| {
             let v = self.visible(k)?;
             (!v.purged && v.stamp >= from && v.stamp < to)
@@ -432,9 +435,6 @@ impl World {
             keys.iter().skip(from).take(PAGE).map(|k| (k.clone(), bulk.snapshot[k])).collect();
         let (fields, next) = (bulk.fields.clone(), from + PAGE);
         self.put(puts, &fields, &page);
-        Step::Page {
-            rows: page.len() as u64,
-            next: (next < keys.len()).then(|| next.to_string()),
-        }
+        Step::Page { rows: page.len() as u64, next: (next < keys.len()).then(|| next.to_string()) }
     }
 }
