@@ -97,11 +97,14 @@ impl World {
             return Ok(());
         };
         for (key, versions) in &self.rows {
-            let before = versions.iter().rfind(|v| time(v.visible) < t && time(v.stamp) < t);
+            let before = versions.iter().rposition(|v| time(v.visible) < t && time(v.stamp) < t);
             let purged = self.log.iter().any(|(k, _)| k == key);
-            let Some(v) = before.filter(|_| !purged) else { continue };
+            let Some(at) = before.filter(|_| !purged) else { continue };
+            let v = versions[at];
+            // Deleted by now: a sweep may know it before we claim it.
+            let deleted = versions[at..].iter().any(|v| v.value.is_none() && v.visible <= self.now);
             match (v.value, self.copy.get(key)) {
-                (None, None) => {}
+                (_, None) if deleted => {}
                 (_, Some(here)) if self.unstamped || here.stamp >= v.stamp => {}
                 (value, here) => {
                     // Unstamped: deleted (and undeleted) ones are the sweep's matter.
