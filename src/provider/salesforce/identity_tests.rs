@@ -62,10 +62,8 @@ async fn the_header_goes_before_the_resource_and_stands_in_for_it() {
             vec![],
         ),
     ] {
-        let headers = move || match header {
-            true => vec![("sforce-limit-info", "api-usage=5/100".to_owned())],
-            false => Vec::new(),
-        };
+        let told = ("sforce-limit-info", "api-usage=5/100".to_owned());
+        let headers = move || if header { vec![told.clone()] } else { Vec::new() };
         let server = serve(move |_| (status, headers(), body.to_owned())).await;
         let (session, toll) = (server.session(), Counter::default());
         let sf = Salesforce::new(http(), &BTreeMap::new(), CredentialKind::Code).unwrap();

@@ -249,9 +249,9 @@ async fn a_log_that_is_not_found_in_a_composite_does_not_cost_the_object() {
             } else if seen.target.contains("/deleted/") {
                 (404, vec![], missing().to_string())
             } else {
-                composite(seen, |url| match url.contains("/deleted/") {
-                    true => (404, missing()),
-                    false => (200, page(&[], true)),
+                composite(seen, |url| {
+                    let of_log = url.contains("/deleted/");
+                    if of_log { (404, missing()) } else { (200, page(&[], true)) }
                 })
             }
         })
