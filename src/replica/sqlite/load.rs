@@ -14,7 +14,7 @@ use super::rows::{Plan, check_columns, plan};
 use super::tables::{self, own_index};
 use super::{Work, quoted};
 use crmsync_core::domain::{Batch, Time};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, params};
 use std::sync::Arc;
 
 /// Behind the key column's type in the table's SQL.
@@ -68,6 +68,9 @@ fn remake(work: &Work<'_>, object: &str) -> Result<bool, Fail> {
         return Ok(false);
     }
     db.execute_batch(&format!("DROP TABLE {name}; {head}{rest};"))?;
+    // Rows come in the order of these indexes, or are not in them: they cost as little now as
+    // later, and what is loaded so far can be counted.
+    tables::index(db, &table.name)?;
     Ok(true)
 }
 
@@ -76,7 +79,7 @@ fn auto_index(table: &str) -> String {
     format!("sqlite_autoindex_{table}_1")
 }
 
-/// Builds key and indexes of a keyless table; nothing happens to another one.
+/// Builds the key of a keyless table; nothing happens to another one.
 pub(super) fn key(work: &mut Work<'_>, object: &str) -> Result<Applied, Fail> {
     let table = work.book.table(object)?;
     if !is_keyless(work.db, &table.name)? {
@@ -98,7 +101,6 @@ pub(super) fn key(work: &mut Work<'_>, object: &str) -> Result<Applied, Fail> {
     let closed = db.execute_batch("PRAGMA writable_schema = RESET");
     become_key?;
     closed?;
-    tables::index(db, &table.name)?;
     Ok(Applied::default())
 }
 
