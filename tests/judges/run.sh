@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts the sandbox with a certificate made for the occasion, lets the judges loose on it, stops it.
-# Usage: tests/judges/run.sh [SANDBOX_BINARY]; needs python3 with venv, openssl and PyPI, node 20 with
+# Usage: tests/judges/run.sh [SANDBOX_BINARY]; needs python3 with venv, openssl and PyPI, node 18 with
 # npm and its registry. What is missing is a failure: a judge that does not come has not agreed.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -30,11 +30,9 @@ if ! cmp -s "$judges/package-lock.json" "$judges/node_modules/.stamp"; then
     (cd "$judges" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
     cp "$judges/package-lock.json" "$judges/node_modules/.stamp"
 fi
-node=node
-"$node" -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' 2>/dev/null || {
-    case "$(uname -m)" in aarch64) cpu=arm64 ;; *) cpu=x64 ;; esac
-    node=$root/tests/it/servers/node_modules/node-linux-$cpu/bin/node
-    [ -x "$node" ] || { echo "judge: node is older than 20; hint: bash .ci/deps test" >&2; exit 1; }
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' || {
+    echo "judge: node is older than 18; hint: bash .ci/deps test" >&2
+    exit 1
 }
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
@@ -66,4 +64,4 @@ serve python
 kill "$pid"
 wait "$pid" 2>/dev/null || true
 serve node
-NODE_EXTRA_CA_CERTS=$work/ca.pem "$node" "$judges/jsforce_judge.mjs" --ready "$ready"
+NODE_EXTRA_CA_CERTS=$work/ca.pem node "$judges/jsforce_judge.mjs" --ready "$ready"
