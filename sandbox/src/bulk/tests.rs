@@ -180,11 +180,18 @@ fn jobs_fail_as_armed() {
     };
     bulk.switches.fail = vec![fail(2, Some("bench__C")), fail(1, Some("Account"))];
     let limit = |days, rows| TooMuch { days, rows, object: None, message: "narrow it".to_owned() };
-    let windowed = format!("{SOQL} WHERE SystemModstamp >= {} AND SystemModstamp < {}", at(-5 * 86_400), at(0));
-    let mut ends = |bulk: &mut Bulk, soql: &str| {
+    let windowed = format!(
+        "{SOQL} WHERE SystemModstamp >= {} AND SystemModstamp < {}",
+        at(-5 * 86_400),
+        at(0)
+    );
+    let ends = |bulk: &mut Bulk, soql: &str| {
         let id = add(bulk, &results, soql, at(0));
         let shown = bulk.find(&id, USER, at(1)).unwrap().whole();
-        (shown["state"].as_str().unwrap().to_owned(), shown["errorMessage"].as_str().map(str::to_owned))
+        (
+            shown["state"].as_str().unwrap().to_owned(),
+            shown["errorMessage"].as_str().map(str::to_owned),
+        )
     };
     let failed = |why: &str| ("Failed".to_owned(), Some(why.to_owned()));
     let complete = ("JobComplete".to_owned(), None);

@@ -84,8 +84,14 @@ fn a_job_lives_from_its_creation_to_its_deletion() {
     }
     assert!(next.ends_with("locator=null"), "the literal at the end: {next}");
     assert_eq!(seen.len(), 250);
-    assert_eq!(error(&results(&sandbox, &token, &id, &next)), (400, "INVALID_QUERY_LOCATOR".into()));
-    assert_eq!(error(&results(&sandbox, &token, &id, "maxRecords=0")), (400, "INVALID_INPUT".into()));
+    assert_eq!(
+        error(&results(&sandbox, &token, &id, &next)),
+        (400, "INVALID_QUERY_LOCATOR".into())
+    );
+    assert_eq!(
+        error(&results(&sandbox, &token, &id, "maxRecords=0")),
+        (400, "INVALID_INPUT".into())
+    );
     let other = sandbox.get(&format!("/services/data/v63.0/jobs/query/{id}/results"), &token);
     assert_eq!(error(&other), (409, "CONFLICT".into()));
     let path = format!("{JOBS}/{id}");
@@ -167,9 +173,14 @@ fn refusals_at_creation_name_their_reason() {
         assert_eq!(error(&answer), (400, code.to_owned()), "{soql}: {}", answer.text());
         answer.text()
     };
-    assert!(refused("SELECT Id FROM CaseStatus", "INVALIDENTITY").contains("is not supported by the Bulk API"));
-    assert!(refused("SELECT BillingAddress FROM Account", "FEATURENOTENABLED")
-        .contains("Selecting compound data not supported in Bulk Query"));
+    assert!(
+        refused("SELECT Id FROM CaseStatus", "INVALIDENTITY")
+            .contains("is not supported by the Bulk API")
+    );
+    assert!(
+        refused("SELECT BillingAddress FROM Account", "FEATURENOTENABLED")
+            .contains("Selecting compound data not supported in Bulk Query")
+    );
     for soql in [
         "SELECT Name, count(Id) FROM Account GROUP BY Name",
         "SELECT count() FROM Account",
@@ -189,10 +200,13 @@ fn refusals_at_creation_name_their_reason() {
     sandbox.ctl("bulk-refuse", &["Account", "on", "message=not this one"]);
     assert!(refused("SELECT Id FROM Account", "INVALIDENTITY").contains("not this one"));
     sandbox.ctl("bulk-refuse", &["Account", "off"]);
-    for body in [json!({}), json!({"operation": "insert", "query": "x"}), json!({"operation": "query"}),
+    for body in [
+        json!({}),
+        json!({"operation": "insert", "query": "x"}),
+        json!({"operation": "query"}),
         json!({"operation": "query", "query": "SELECT Id FROM Account", "columnDelimiter": "DOT"}),
-        json!({"operation": "query", "query": "SELECT Id FROM Account", "object": "Account"})]
-    {
+        json!({"operation": "query", "query": "SELECT Id FROM Account", "object": "Account"}),
+    ] {
         assert_eq!(sandbox.json("POST", JOBS, &token, &body).status, 400, "{body}");
     }
     // Permissions as for REST.
@@ -216,7 +230,10 @@ fn slow_stuck_failing_and_expired_jobs() {
     let path = format!("{JOBS}/{id}");
     assert_eq!(look(&sandbox, &token, &id)["state"], "UploadComplete");
     assert_eq!(error(&results(&sandbox, &token, &id, "")), (400, "INVALIDJOBSTATE".into()));
-    assert_eq!(error(&sandbox.json("DELETE", &path, &token, &json!({}))), (400, "INVALIDJOBSTATE".into()));
+    assert_eq!(
+        error(&sandbox.json("DELETE", &path, &token, &json!({}))),
+        (400, "INVALIDJOBSTATE".into())
+    );
     sandbox.ctl("clock", &["+1800"]);
     assert_eq!(look(&sandbox, &token, &id)["state"], "InProgress");
     sandbox.ctl("clock", &["+1800"]);
@@ -241,7 +258,11 @@ fn slow_stuck_failing_and_expired_jobs() {
     assert_eq!((&shown["state"], &shown["errorMessage"]), (&json!("Failed"), &json!("too wide")));
     assert_eq!(shown["numberRecordsProcessed"], 0);
     sandbox.ctl("bulk-fail-over", &["days=30"]);
-    let id = id_of(&create(&sandbox, &token, "SELECT Id FROM Account WHERE CreatedDate > 2020-01-01T00:00:00Z AND CreatedDate < 2020-01-20T00:00:00Z"));
+    let id = id_of(&create(
+        &sandbox,
+        &token,
+        "SELECT Id FROM Account WHERE CreatedDate > 2020-01-01T00:00:00Z AND CreatedDate < 2020-01-20T00:00:00Z",
+    ));
     assert_eq!(look(&sandbox, &token, &id)["state"], "JobComplete");
     let id = id_of(&create(&sandbox, &token, "SELECT Id FROM Account"));
     assert_eq!(look(&sandbox, &token, &id)["state"], "Failed");

@@ -24,7 +24,7 @@ fn text(export: &Export, style: Style) -> Vec<u8> {
 }
 
 fn table(bytes: &[u8], delimiter: u8) -> (Vec<String>, Vec<Vec<String>>) {
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
+    let mut reader = ::csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
     let header = reader.headers().unwrap().iter().map(str::to_owned).collect();
     let rows = reader.records().map(|r| r.unwrap().iter().map(str::to_owned).collect());
     (header, rows.collect())
