@@ -155,7 +155,9 @@ fn an_abort_or_a_failing_batch_leaves_nothing() {
 #[test]
 fn a_key_that_cannot_be_built_leaves_the_rows_and_no_open_schema() {
     let mut bed = Bed::account();
-    stream(&mut bed, &[&[row("1", "a")]], AT, commit("1", false));
+    // Longer than what the pages left over from the key of before can hold.
+    let long: &'static str = "k".repeat(40_000).leak();
+    stream(&mut bed, &[&[row(long, "a")]], AT, commit("1", false));
     let before = bed.dump("sqlite_master");
     let pages = bed.one("PRAGMA page_count");
     bed.replica.raw().pragma_update(None, "max_page_count", pages).unwrap();
