@@ -127,6 +127,39 @@ async fn the_toll_is_paid_around_each_request() {
     assert_eq!(toll.counts(), (1, 0));
 }
 
+#[tokio::test]
+async fn a_stream_settles_at_its_end_and_is_lost_when_it_is_cut_or_left() {
+    let http = http();
+    let request = |url: Url| http.request(Method::GET, url).unwrap().build().unwrap();
+    let usage = |_: &HeaderMap| Vec::new();
+    let server = serve(|_| (200, vec![("x-a", "1".into())], "x".repeat(100_000))).await;
+    let toll = Counter::default();
+    let (mut stream, _) =
+        http.paid_stream(&toll, 1, request(server.base.clone()), usage).await.unwrap();
+    assert_eq!((stream.head.status, &stream.head.headers["x-a"]), (200, &"1".parse().unwrap()));
+    assert!(stream.head.server_time().is_some());
+    let mut length = 0;
+    assert_eq!(toll.counts(), (1, 0));
+    while let Some(chunk) = stream.chunk().await.unwrap() {
+        length += chunk.len();
+    }
+    assert_eq!((length, toll.counts()), (100_000, (1, 1)));
+    // Left before its end, and cut by the other side.
+    let left = http.paid_stream(&toll, 1, request(server.base.clone()), usage).await;
+    drop(left);
+    let cut = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await;
+    let (mut stream, _) = http.paid_stream(&toll, 1, request(cut), usage).await.unwrap();
+    let error = loop {
+        match stream.chunk().await {
+            Ok(chunk) => assert!(chunk.is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert!(passing(error).contains("the answer was cut"));
+    drop(stream);
+    assert_eq!(toll.counts(), (3, 1));
+}
+
 #[test]
 fn ca_files_are_checked() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Starts the sandbox with a certificate made for the occasion, lets the judge loose on it, stops it.
-# Usage: tests/judges/run.sh [SANDBOX_BINARY]; needs python3 with venv, openssl and PyPI.
+# Starts the sandbox with a certificate made for the occasion, lets the judges loose on it, stops it.
+# Usage: tests/judges/run.sh [SANDBOX_BINARY]; needs python3 with venv, openssl and PyPI, node 18 with
+# npm and its registry. What is missing is a failure: a judge that does not come has not agreed.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 sandbox=${1:-$root/target/debug/crmsync-sandbox}
@@ -23,6 +24,17 @@ venv=$root/.venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$root/tests/judges/requirements.txt"
 
+judges=$root/tests/judges
+command -v npm >/dev/null || { echo "judge: there is no npm; hint: bash .ci/deps test" >&2; exit 1; }
+if ! cmp -s "$judges/package-lock.json" "$judges/node_modules/.stamp"; then
+    (cd "$judges" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
+    cp "$judges/package-lock.json" "$judges/node_modules/.stamp"
+fi
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' || {
+    echo "judge: node is older than 18; hint: bash .ci/deps test" >&2
+    exit 1
+}
+
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
     -subj "/CN=crmsync-sandbox test CA" -addext "basicConstraints=critical,CA:TRUE" \
     -addext "keyUsage=critical,keyCertSign" \
@@ -37,11 +49,19 @@ EXT
 openssl x509 -req -in "$work/leaf.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial \
     -days 2 -extfile "$work/leaf.ext" -out "$work/cert.pem" 2>"$work/openssl.log" || { cat "$work/openssl.log" >&2; exit 1; }
 
-mkfifo "$work/ready"
-"$sandbox" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --tls-cert "$work/cert.pem" \
-    --tls-key "$work/key.pem" --public-url https://judge.my.salesforce.com \
-    --records Account=4300 --records Contact=50 --order shuffled >"$work/ready" &
-pid=$!
-# Opening the pipe waits for the sandbox; its end without a line ends the read.
-read -r ready <"$work/ready" || { echo "judge: the sandbox did not get ready" >&2; exit 1; }
-"$venv/bin/python" "$root/tests/judges/simple_salesforce_judge.py" --ready "$ready" --ca "$work/ca.pem"
+# Each judge gets a sandbox of its own: they delete, break and exhaust.
+serve() {
+    mkfifo "$work/ready.$1"
+    "$sandbox" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --tls-cert "$work/cert.pem" \
+        --tls-key "$work/key.pem" --public-url https://judge.my.salesforce.com \
+        --records Account=4300 --records Contact=50 --order shuffled >"$work/ready.$1" &
+    pid=$!
+    # Opening the pipe waits for the sandbox; its end without a line ends the read.
+    read -r ready <"$work/ready.$1" || { echo "judge: the sandbox did not get ready" >&2; exit 1; }
+}
+serve python
+"$venv/bin/python" "$judges/simple_salesforce_judge.py" --ready "$ready" --ca "$work/ca.pem"
+kill "$pid"
+wait "$pid" 2>/dev/null || true
+serve node
+NODE_EXTRA_CA_CERTS=$work/ca.pem node "$judges/jsforce_judge.mjs" --ready "$ready"

@@ -6,7 +6,9 @@ everything else is the library as it comes from PyPI. Exits non-zero on the firs
 """
 
 import argparse
+import csv
 import datetime
+import io
 import json
 import sys
 import urllib.parse
@@ -21,6 +23,7 @@ from simple_salesforce.exceptions import (
     SalesforceError,
     SalesforceExpiredSession,
     SalesforceMalformedRequest,
+    SalesforceOperationError,
     SalesforceRefusedRequest,
     SalesforceResourceNotFound,
 )
@@ -73,6 +76,45 @@ class Judge:
         sys.exit(f"MISMATCH {what}: not refused")
 
 
+def bulk_judge(judge, sf, control, described, wanted):
+    """Reads all accounts by Bulk 2.0 and compares every value with the sandbox's dump."""
+    types = {field["name"]: field["type"] for field in described["fields"]}
+
+    def text(name, value):
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return str(value).lower()
+        return value.replace("+0000", "Z") if types[name] == "datetime" else value
+
+    # Numbers as text, so that none loses a digit.
+    lines = control("dump", "Account", parse=lambda line: json.loads(line, parse_float=str, parse_int=str))
+    dump = {row["Id"]: row for row in lines}
+    soql = f"SELECT {', '.join(wanted)} FROM Account"
+    for most, call in ((1000, sf.bulk2.Account.query), (50000, sf.bulk2.Account.query_all)):
+        pages = list(call(soql, max_records=most, wait=0.2))
+        judge.same(f"pages of {most}", len(pages), -(-len(dump) // most))
+        seen = set()
+        for page in pages:
+            for row in csv.DictReader(io.StringIO(page, newline="")):
+                judge.same(f"bulk values of {row['Id']}", row, {n: text(n, dump[row["Id"]][n]) for n in wanted})
+                seen.add(row["Id"])
+        judge.same("bulk ids", seen, set(dump))
+    crlf = "".join(sf.bulk2.Account.query(
+        "SELECT Id, Name FROM Account LIMIT 3", column_delimiter="PIPE", line_ending="CRLF", wait=0.1))
+    judge.true("delimiter and line ending", crlf.startswith('"Id"|"Name"\r\n') and crlf.endswith('"\r\n'))
+    judge.refused("compound by Bulk", SalesforceMalformedRequest, 400, "FEATURENOTENABLED",
+                  lambda: list(sf.bulk2.Account.query("SELECT BillingAddress FROM Account")))
+    judge.refused("no Bulk for the object", SalesforceMalformedRequest, 400, "INVALIDENTITY",
+                  lambda: list(sf.bulk2.CaseStatus.query("SELECT Id FROM CaseStatus")))
+    control("bulk-fail", message="narrow it")
+    try:
+        list(sf.bulk2.Account.query("SELECT Id FROM Account", wait=0.1))
+        sys.exit("MISMATCH a failed job: not told")
+    except SalesforceOperationError as failure:
+        judge.true("errorMessage", "narrow it" in str(failure))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready", required=True, help="the JSON line that serve printed")
@@ -81,12 +123,12 @@ def main():
     ready = json.loads(args.ready)
     judge = Judge()
 
-    def control(verb, *positional, **named):
+    def control(verb, *positional, parse=json.loads, **named):
         pairs = [("arg", str(p)) for p in positional] + [(k, str(v)) for k, v in named.items()]
         body = urllib.parse.urlencode(pairs).encode()
         with urllib.request.urlopen(f"{ready['http']}/_sandbox/{verb}", body, timeout=60) as answer:
             text = answer.read().decode()
-        return [json.loads(line) for line in text.splitlines()] if verb == "dump" else json.loads(text)
+        return [parse(line) for line in text.splitlines()] if verb == "dump" else json.loads(text)
 
     session = requests.Session()
     # The environment's CA bundle and proxies would win over these otherwise.
@@ -146,6 +188,9 @@ def main():
     judge.same("count()", sf.query("SELECT count() FROM Account")["totalSize"], len(dump))
     contact = sf.query("SELECT Id, Account.Name FROM Contact WHERE AccountId != null LIMIT 1")["records"][0]
     judge.same("parent field", contact["Account"]["attributes"]["type"], "Account")
+
+    # The same by Bulk 2.0, in pages; every page has its own header line.
+    bulk_judge(judge, sf, control, described, wanted)
 
     # Refusals.
     judge.refused("bad syntax", SalesforceMalformedRequest, 400, "MALFORMED_QUERY", lambda: sf.query("SELECT Id FORM Account"))

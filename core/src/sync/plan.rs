@@ -20,6 +20,11 @@ pub struct Planned {
 /// The shortest window that a delete log answers (Salesforce: one minute).
 const SHORTEST_DELETE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
+/// A window is read past the time that it will cover, to the end for all that matters: a record
+/// that changed before that time and once more before its page is read has moved on, and would be
+/// here in neither state.
+pub(super) const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
 /// An object as planning sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Object<'a> {
@@ -83,9 +88,7 @@ impl ObjectState {
             | JobStage::Queries { .. }
             | JobStage::Read => None,
         });
-        let unread = |t: &Time| {
-            matches!(&self.phase, Phase::Follow { covered, settled: true, .. } if covered < t)
-        };
+        let unread = |t: &Time| matches!(&self.phase, Phase::Follow { covered, settled: true, .. } if covered < t);
         let count = self.doubts_since().filter(unread);
         look.into_iter().chain(count).min()
     }
@@ -167,11 +170,8 @@ impl Planner<'_, '_> {
             return;
         }
         let after = after.cloned();
-        let kind = if slot == Slot::Sweep {
-            TaskKind::Keys { after }
-        } else {
-            TaskKind::Scan { after }
-        };
+        let kind =
+            if slot == Slot::Sweep { TaskKind::Keys { after } } else { TaskKind::Scan { after } };
         self.push(slot, fields, kind);
     }
 
@@ -188,6 +188,7 @@ impl Planner<'_, '_> {
         } else if schema.stamp.is_some()
             && let Some(to) = state.next_window(self.target, self.now)
         {
+            let to = to.checked_add(AHEAD).unwrap_or(Time::MAX);
             TaskKind::Window { from: back(*covered, self.rules.overlap), to, after: None }
         } else {
             return false;

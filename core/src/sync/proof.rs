@@ -19,17 +19,8 @@ const DAY: i64 = 86_400;
 /// Ages (seconds before the upper bound) at which windows are cut: one composite call.
 const COARSE: [i64; 4] = [DAY, 7 * DAY, 60 * DAY, 365 * DAY];
 /// The same for an object with many rows: two calls.
-const FINE: [i64; 9] = [
-    3600,
-    DAY,
-    3 * DAY,
-    7 * DAY,
-    30 * DAY,
-    60 * DAY,
-    180 * DAY,
-    365 * DAY,
-    3 * 365 * DAY,
-];
+const FINE: [i64; 9] =
+    [3600, DAY, 3 * DAY, 7 * DAY, 30 * DAY, 60 * DAY, 180 * DAY, 365 * DAY, 3 * 365 * DAY];
 /// From so many rows on windows are cut finely.
 const MANY: u64 = 10_000;
 /// A window with at most so many rows is read again whole: one page.
@@ -38,6 +29,9 @@ const LEAF: u64 = 2_000;
 const AT_ONCE: usize = 5;
 /// Counts of one round; a window that differs after them is read again as it is.
 const MOST: u32 = 40;
+/// Rows leave a window while we count it. After a repair it has to differ this often, with an
+/// increment before each count, before keys are compared or the copy is said to differ.
+const SURE: u8 = 4;
 /// An increment this much past a count holds what changed while we counted: clocks tell whole
 /// seconds.
 const PAST: SignedDuration = SignedDuration::from_secs(2);
@@ -63,23 +57,18 @@ pub struct Proof {
     pub left: Off,
 }
 
-/// By how much windows differ. A stale row shows in both.
+/// By how much windows differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Off {
-    /// Rows there and not here.
+    /// Rows there and not here, or with an older stamp here.
     pub lacks: u64,
-    /// Rows here and not there.
+    /// Rows here and not there, after the others were read again.
     pub extra: u64,
 }
 
 impl Off {
-    fn add(&mut self, there: u64, here: u64) {
-        self.lacks += there.saturating_sub(here);
-        self.extra += here.saturating_sub(there);
-    }
-
     fn rows(self) -> u64 {
-        self.lacks.max(self.extra)
+        self.lacks + self.extra
     }
 }
 
@@ -94,6 +83,8 @@ pub struct Span {
     pub stage: SpanStage,
     /// How much is known of it.
     pub doubt: Doubt,
+    /// How often it differed since that is known.
+    pub seen: u8,
 }
 
 /// What is to be done with a [`Span`].
@@ -173,7 +164,13 @@ impl Proof {
         let mut to = self.upper;
         let bounds = ages.iter().filter_map(|a| Time::from_second(self.upper.as_second() - a).ok());
         for from in bounds.map(Some).chain([None]) {
-            self.spans.push(Span { from, to, stage: SpanStage::Count, doubt: Doubt::None });
+            self.spans.push(Span {
+                from,
+                to,
+                stage: SpanStage::Count,
+                doubt: Doubt::None,
+                seen: 0,
+            });
             to = from.unwrap_or(to);
         }
         self.windows = u32::try_from(self.spans.len()).unwrap_or(u32::MAX);
@@ -193,9 +190,8 @@ impl Proof {
     /// What can be counted now: mended windows wait for one another, because a stale row shows in
     /// two of them.
     fn countable(&self) -> impl Iterator<Item = &Span> {
-        let early = |s: &&Span| {
-            s.doubt < Doubt::Mended && !matches!(s.stage, SpanStage::Again { .. })
-        };
+        let early =
+            |s: &&Span| s.doubt < Doubt::Mended && !matches!(s.stage, SpanStage::Again { .. });
         let any = self.spans.iter().any(|s| early(&s));
         self.spans
             .iter()
@@ -217,7 +213,8 @@ impl Span {
             return None;
         }
         let middle = Time::from_second(from + (to - from) / 2).ok()?;
-        let half = |from, to| Self { from, to, stage: SpanStage::Count, doubt: Doubt::Differed };
+        let (stage, doubt, seen) = (SpanStage::Count, Doubt::Differed, 0);
+        let half = |from, to| Self { from, to, stage: stage.clone(), doubt, seen };
         Some([half(self.from, middle), half(Some(middle), self.to)])
     }
 }
@@ -244,11 +241,14 @@ impl ObjectState {
             return Vec::new();
         }
         let mut out = Vec::new();
+        let (lacks, extra) = (there.saturating_sub(here), here.saturating_sub(there));
         let span = &mut proof.spans[index];
+        span.seen = span.seen.saturating_add(1);
+        let sure = span.seen >= SURE;
         let again = |deletes| SpanStage::Again { past: later(now, PAST), deletes };
         match span.doubt {
             Doubt::None => {
-                (span.doubt, span.stage) = (Doubt::Differed, again(here > there));
+                (span.doubt, span.stage) = (Doubt::Differed, again(extra > 0));
             }
             Doubt::Differed => match span.halves().filter(|_| spare && there > LEAF) {
                 Some(halves) => {
@@ -256,11 +256,13 @@ impl ObjectState {
                 }
                 None => {
                     span.stage = SpanStage::Mend { after: None };
-                    proof.found.add(there, here);
+                    proof.found.lacks += lacks;
                 }
             },
+            Doubt::Mended | Doubt::Swept if !sure => span.stage = again(false),
             Doubt::Mended if self.held.is_none() => {
-                (span.doubt, span.stage) = (Doubt::Swept, again(false));
+                (span.doubt, span.stage, span.seen) = (Doubt::Swept, again(false), 0);
+                proof.found.extra += extra;
                 if self.sweep.is_none() {
                     self.begin_sweep(SweepReason::Proof, now);
                     out.push(Consequence::BeginSweep);
@@ -268,7 +270,8 @@ impl ObjectState {
             }
             Doubt::Mended | Doubt::Swept => {
                 proof.spans.swap_remove(index);
-                proof.left.add(there, here);
+                proof.left.lacks += lacks;
+                proof.left.extra += extra;
             }
         }
         self.end_proof(now);
@@ -367,7 +370,7 @@ impl ObjectState {
 
     pub(super) fn mend_done(&mut self, bounds: Option<(Time, Time)>, now: Time) {
         if let Some(span) = self.proof.as_mut().and_then(|p| p.mending(bounds)) {
-            span.doubt = Doubt::Mended;
+            (span.doubt, span.seen) = (Doubt::Mended, 0);
             span.stage = SpanStage::Again { past: later(now, PAST), deletes: false };
         }
     }

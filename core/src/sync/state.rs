@@ -1,3 +1,4 @@
+use super::plan::AHEAD;
 use super::{Job, NoJob, Proof, Proved, Rules, Slot};
 use crate::domain::{Fault, ObjectSchema, Step, Time};
 use serde::{Deserialize, Serialize};
@@ -362,7 +363,7 @@ impl ObjectState {
                 if let (Phase::Follow { covered, settled, window }, Some((_, to))) =
                     (&mut self.phase, bounds)
                 {
-                    *covered = (*covered).max(to);
+                    *covered = (*covered).max(to.checked_sub(AHEAD).unwrap_or(Time::MIN));
                     *settled = true;
                     *window = None;
                     self.fresh = Some(*covered);

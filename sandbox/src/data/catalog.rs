@@ -36,7 +36,7 @@ Name_Length__c double prec=18 scale=0 calc=LEN(Name)
 ";
 
 /// (object, key prefix, fields)
-const OBJECTS: [(&str, &str, &str); 9] = [
+const OBJECTS: [(&str, &str, &str); 10] = [
     ("Account", "001", "
 MasterRecordId reference ref=Account rel=MasterRecord ro
 Name string len=255 req name
@@ -196,6 +196,31 @@ Name string len=121 ro name
 Email email len=128
 IsActive boolean
 UserType picklist len=40 vals=Standard|PowerPartner
+"),
+// For measurements: 30 fields of every type, about 435 bytes of CSV a record, nothing very long.
+("Bench__c", "aZZ", "
+Name string len=80 req name
+Ext_Key__c string len=40 ext
+Number__c string len=30 auto
+Account__c reference ref=Account rel=Account__r
+Category__c picklist len=255 vals=Hardware|Software|Services|Training+and+Support
+Status__c picklist len=255 vals=Open|Working|Closed
+Regions__c multipicklist len=4099 vals=North|South|East|West
+Amount__c currency prec=18 scale=2
+Budget__c currency prec=18 scale=2
+Score__c double prec=16 scale=4
+Discount__c percent prec=5 scale=2
+Quantity__c int len=9
+Rank__c double prec=18 scale=0
+Verified__c boolean
+Archived__c boolean
+Start__c date
+End__c date
+Last_Contacted__c datetime
+Email__c email len=80
+Phone__c phone len=40
+Website__c url len=255
+Description__c textarea len=255
 "),
 ];
 

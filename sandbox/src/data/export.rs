@@ -250,7 +250,7 @@ impl Org {
                 }
             };
             let text = matches!(field.kind, Kind::Text) && field.ty != "picklist";
-            heads.push(Head { name: header(object, path, field), cell, text });
+            heads.push(Head { name: header(self, object, path, field), cell, text });
         }
         let places = if query.order.is_empty() { arranged(&result, order) } else { result.rows };
         Ok(self.snapshot(object, heads, &joins, &places))
@@ -316,20 +316,18 @@ fn refuse_field(soql: &str, path: &Path, field: &Field) -> Result<(), ApiError> 
 }
 
 /// The column's name: the names of the describe, whatever the case in the query.
-fn header(object: &Object, path: &Path, field: &Field) -> String {
-    let parts = path.parts.len();
-    let mut names: Vec<&str> = path.parts.iter().map(|part| part.text.as_str()).collect();
-    if let Some(last) = names.last_mut() {
-        *last = &field.name;
+fn header(org: &Org, object: &Object, path: &Path, field: &Field) -> String {
+    let mut names = Vec::new();
+    let mut at = Some(object);
+    for part in path.parts.iter().take(path.parts.len().saturating_sub(1)) {
+        let lookup = at.and_then(|object| {
+            let mut fields = object.live_fields();
+            fields.find(|f| f.relationship().is_some_and(|r| r.eq_ignore_ascii_case(&part.text)))
+        });
+        names.push(lookup.and_then(Field::relationship).unwrap_or(&part.text));
+        at = lookup.and_then(|lookup| lookup.targets().find_map(|target| org.object(target)));
     }
-    if let (true, Some(first)) = (parts > 1, names.first_mut())
-        && let Some(known) = object
-            .live_fields()
-            .filter_map(Field::relationship)
-            .find(|known| known.eq_ignore_ascii_case(first))
-    {
-        *first = known;
-    }
+    names.push(&field.name);
     names.join(".")
 }
 

@@ -10,7 +10,7 @@ use super::id::Id;
 use super::input::Owned;
 use super::schema::{Field, Kind, Source};
 use super::table::{Object, Row, scattered};
-use super::value::Val;
+use super::value::{self, Val};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -96,38 +96,76 @@ impl Org {
         org.schema_changed = spec.base_time.as_second() - 30 * DAY;
         for (key, count) in order {
             if let Some(object) = org.objects.get_mut(&key) {
-                for n in 0..count {
-                    let row = make_row(object, n, spec, &targets);
-                    object.insert(row);
-                }
+                let rows = make_rows(object, count, spec, &targets);
+                object.fill(rows);
             }
         }
         org
     }
 }
 
-fn make_row(object: &mut Object, n: u64, spec: &GenSpec, targets: &Targets) -> Row {
-    let id = object.new_id();
+/// Makes the rows on all cores; a row depends on its number alone.
+fn make_rows(object: &Object, count: u64, spec: &GenSpec, targets: &Targets) -> Vec<Row> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let share = count.div_ceil(cores).max(1);
+    let person = object.field("LastName").is_some();
+    let make = |from: u64| -> Vec<Row> {
+        let numbers = from..count.min(from + share);
+        numbers.map(|n| make_row(object, n, person, spec, targets)).collect()
+    };
+    std::thread::scope(|scope| {
+        let make = &make;
+        let workers: Vec<_> = (0..count)
+            .step_by(share as usize)
+            .map(|from| scope.spawn(move || make(from)))
+            .collect();
+        // A worker that panicked leaves its rows out; generating cannot panic.
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    })
+}
+
+fn make_row(object: &Object, n: u64, person: bool, spec: &GenSpec, targets: &Targets) -> Row {
+    let id = scattered(object.prefix(), object.scatter, n + 1);
     let mut random = Random::new(spec.seed, &object.name, n);
     let mut batch = Random::new(spec.seed, "stamp", n / BATCH);
     let base = spec.base_time.as_second();
     let stamp = base - DAY - batch.below(730 * DAY.cast_unsigned()).cast_signed();
     let created = stamp - random.below(1000 * DAY.cast_unsigned()).cast_signed();
-    let mut cells = BTreeMap::new();
+    // In the order of slots, as fields are.
+    let mut cells: Vec<(usize, Owned)> = Vec::with_capacity(object.fields.len());
     for field in &object.fields {
         let Source::Slot(slot) = field.source else { continue };
         let value = match field.name.as_str() {
             "CreatedDate" => Owned::Plain(Val::Time(created * 1000)),
             "LastModifiedDate" => Owned::Plain(Val::Time(stamp * 1000)),
             "MasterRecordId" | "ConvertedDate" => continue,
-            "Name" if object.field("LastName").is_some() => continue,
-            _ => value(field, n, &mut random, targets),
+            "Name" if person => continue,
+            _ => made(field, n, &mut random, targets),
         };
-        cells.insert(slot, value);
+        cells.push((slot, value));
     }
-    object.person_name(&[], &mut cells);
-    let cells = Object::build(&[], &cells);
+    let cells = if person {
+        let mut cells: BTreeMap<usize, Owned> = cells.into_iter().collect();
+        object.person_name(&[], &mut cells);
+        Object::build(&[], &cells)
+    } else {
+        packed(&cells)
+    };
     Row { id, stamp, visible_from: i64::MIN, deleted: false, cells }
+}
+
+/// Cells in the order of their slots, as they are stored.
+fn packed(cells: &[(usize, Owned)]) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(512);
+    let mut next = 0;
+    for (slot, cell) in cells {
+        for _ in next..*slot {
+            value::put(&mut out, Val::Null);
+        }
+        value::put(&mut out, cell.val());
+        next = slot + 1;
+    }
+    out.into_boxed_slice()
 }
 
 fn clipped(text: &str, max: Option<usize>) -> Owned {
@@ -135,7 +173,7 @@ fn clipped(text: &str, max: Option<usize>) -> Owned {
     if text.is_empty() { Owned::Plain(Val::Null) } else { Owned::Text(text) }
 }
 
-fn value(field: &Field, n: u64, random: &mut Random, targets: &Targets) -> Owned {
+fn made(field: &Field, n: u64, random: &mut Random, targets: &Targets) -> Owned {
     const NULL: Owned = Owned::Plain(Val::Null);
     if field.facts.auto {
         return Owned::Text(format!("{:08}", n + 1));

@@ -166,6 +166,15 @@ impl Object {
         true
     }
 
+    /// Takes the first rows, numbered from 1, in one go; their ids differ.
+    pub fn fill(&mut self, rows: Vec<Row>) {
+        self.serial = rows.len() as u64;
+        let places = || rows.iter().zip(0_u32..);
+        self.by_id = places().map(|(row, at)| (row.id, at)).collect();
+        self.by_stamp = places().map(|(row, at)| ((row.stamp, row.id), at)).collect();
+        self.rows = rows.into_iter().map(|row| Some(Arc::new(row))).collect();
+    }
+
     /// Changes a row and keeps the orders; false where there is none.
     pub fn change(&mut self, id: Id, change: impl FnOnce(&mut Row)) -> bool {
         let Some(at) = self.by_id.get(&id).copied() else { return false };

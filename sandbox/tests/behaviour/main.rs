@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what is missing here is the test's failure")]
 #![allow(clippy::print_stderr, reason = "a comparison that was left out is said aloud")]
 
+mod bulk;
 mod control;
 mod data_calls;
 mod oauth;

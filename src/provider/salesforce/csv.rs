@@ -184,10 +184,7 @@ impl Splitter {
                 (Some(_), _) => return Err(self.wrong("text behind a closing quote")),
             }
         };
-        let len = match self.doubled {
-            true => single(&mut self.text[begin..end]),
-            false => end - begin,
-        };
+        let len = if self.doubled { single(&mut self.text[begin..end]) } else { end - begin };
         self.begin(behind);
         self.cell(begin, len).map(|cell| Some((cell, next)))
     }
@@ -209,6 +206,9 @@ impl Splitter {
             && self.text[begin..end].last() == Some(&b'\r')
         {
             end -= 1;
+        }
+        if memchr::memchr(b'\r', &self.text[begin..end]).is_some() {
+            return Err(self.wrong("a line break within a value that is not quoted"));
         }
         self.begin(behind);
         self.cell(begin, end - begin).map(|cell| Some((cell, next)))

@@ -75,6 +75,7 @@ fn what_is_not_the_promised_form_is_refused_with_its_row_and_never_a_value() {
         ("\"2\",\"CANARY\",\"b\",\"c\"\n", 2, "more than 3 columns"),
         ("\"2\",\"CANARY\"x,\"b\"\n", 2, "text behind a closing quote"),
         ("\"2\",\"CANARY\"\rx,\"b\"\n", 2, "text behind a closing quote"),
+        ("2,CAN\rARY,b\n", 2, "a line break within a value that is not quoted"),
         ("2,CAN\"ARY,b\n", 2, "a quote within a value that is not quoted"),
         ("\"2\",\"CANARY\",\"b", 2, "the page ends within it"),
         ("\"2\",\"CANARY\",\"", 2, "the page ends within it"),

@@ -260,10 +260,11 @@ pub(super) async fn sizes(
     let got = sf.get(ctx, &path, 1).await?;
     let server_time = got.answer.server_time();
     if !got.answer.is_ok() || got.answer.is_html() {
-        return match of_task(faults::refusal(&got.answer, About::default()))? {
-            passing @ Fault::Passing { .. } => Err(passing.into()),
-            _refused => Ok(Told { value: BTreeMap::new(), server_time }),
-        };
+        let fault = of_task(faults::refusal(&got.answer, About::default()))?;
+        if matches!(fault, Fault::Passing { .. }) {
+            return Err(fault.into());
+        }
+        return Ok(Told { value: BTreeMap::new(), server_time });
     }
     let counts: Vec<Count> =
         serde_json::from_slice(&got.answer.body).map_or_else(|_| Vec::new(), |c: Counts| c.objects);

@@ -1,5 +1,7 @@
 use super::*;
 use crate::provider::salesforce::testing::{data, recorded};
+use crate::provider::test_server::{Counter, http, serve};
+use crmsync_core::domain::CredentialKind;
 use proptest::prelude::*;
 use reqwest::header::HeaderValue;
 
@@ -38,6 +40,36 @@ fn recorded_limits() {
     let names: Vec<&str> = all.iter().map(|u| u.limit.as_str()).collect();
     assert_eq!(names, LIMITS);
     assert_eq!((all[1].used, all[1].max), (0, 10_000));
+}
+
+#[tokio::test]
+async fn the_header_goes_before_the_resource_and_stands_in_for_it() {
+    let body = r#"{"DailyApiRequests":{"Max":100,"Remaining":97},"DailyBulkV2QueryJobs":{"Max":10,"Remaining":3}}"#;
+    for (status, body, header, expected) in [
+        (200, body, true, vec![5, 7]),
+        (200, body, false, vec![3, 7]),
+        (200, "nonsense", true, vec![5]),
+        (
+            403,
+            r#"[{"errorCode":"API_DISABLED_FOR_ORG","message":"limits resource is not enabled"}]"#,
+            true,
+            vec![5],
+        ),
+        (
+            403,
+            r#"[{"errorCode":"API_DISABLED_FOR_ORG","message":"limits resource is not enabled"}]"#,
+            false,
+            vec![],
+        ),
+    ] {
+        let told = ("sforce-limit-info", "api-usage=5/100".to_owned());
+        let headers = move || if header { vec![told.clone()] } else { Vec::new() };
+        let server = serve(move |_| (status, headers(), body.to_owned())).await;
+        let (session, toll) = (server.session(), Counter::default());
+        let sf = Salesforce::new(http(), &BTreeMap::new(), CredentialKind::Code).unwrap();
+        let told = usage(&sf, Ctx { session: &session, toll: &toll }).await.unwrap().value;
+        assert_eq!(told.iter().map(|u| u.used).collect::<Vec<_>>(), expected, "{status} {body}");
+    }
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod download;
 mod faults;
 mod fetch;
 mod identity;
+#[cfg(test)]
+mod live_tests;
 mod oauth;
 mod pack;
 mod page;

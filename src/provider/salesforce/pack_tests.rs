@@ -1,7 +1,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
 
 use super::*;
-use crmsync_core::domain::{Field, FieldType, ObjectSchema, Time};
+use crmsync_core::domain::{Field, FieldType, JobRead, JobStep, ObjectSchema, Time};
 use proptest::prelude::*;
 
 fn schema(objects: usize) -> Schema {
@@ -54,6 +54,7 @@ fn kinds() -> impl Strategy<Value = TaskKind> {
         Just(TaskKind::Deleted { from, to }),
         Just(TaskKind::Keys { after: Some("001".into()) }),
         Just(TaskKind::Count { from: None, to: None }),
+        Just(TaskKind::Job { read: JobRead::default(), step: JobStep::Start }),
         (1usize..1500)
             .prop_map(|n| TaskKind::Ids { ids: (0..n).map(|i| format!("{i:018}")).collect() }),
     ]
@@ -97,6 +98,19 @@ fn a_poll_of_20_objects_costs_4_calls() {
     assert_eq!(calls(&windows_then_deletes, &schema, &domain, usize::MAX, true).len(), 24);
 }
 
+#[test]
+fn counts_pack_like_queries_and_share_with_windows() {
+    let schema = schema(3);
+    let from: Time = "2026-01-01T00:00:00Z".parse().unwrap();
+    let domain = QuotaDomain("salesforce:1".into());
+    let window = task(&schema, 0, TaskKind::Window { from, to: from, after: None });
+    let count = |i: usize| task(&schema, i % 3, TaskKind::Count { from: Some(from), to: None });
+    let tasks: Vec<Task> = std::iter::once(window).chain((0..9).map(count)).collect();
+    let sizes: Vec<usize> =
+        calls(&tasks, &schema, &domain, 9, false).iter().map(|c| c.tasks.len()).collect();
+    assert_eq!(sizes, [5, 5]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -118,6 +132,8 @@ proptest! {
             let sizes: Vec<_> = call.tasks.iter().map(|t| size(t, &schema)).collect();
             prop_assert!(sizes.iter().map(|s| s.0).sum::<usize>() <= MAX_PARTS);
             prop_assert!(sizes.iter().map(|s| s.1).sum::<usize>() <= MAX_QUERIES);
+            let jobs = call.tasks.iter().filter(|t| matches!(t.kind, TaskKind::Job { .. }));
+            prop_assert!(jobs.count() == 0 || call.tasks.len() == 1);
             if deletes_alone {
                 let d = call.tasks.iter().filter(|t| matches!(t.kind, TaskKind::Deleted { .. }));
                 prop_assert!(d.count() == 0 || call.tasks.len() == 1);

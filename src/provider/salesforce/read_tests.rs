@@ -196,6 +196,81 @@ async fn an_org_that_refuses_deletes_in_a_composite_is_asked_alone() {
 }
 
 #[tokio::test]
+async fn an_org_that_refuses_the_whole_composite_for_its_deletes_is_asked_apart() {
+    let objects: Vec<ObjectSchema> = (0..5).map(|i| object(&format!("O{i}__c"), 1)).collect();
+    let schema = schema(&objects);
+    let tasks: Vec<Task> = objects.iter().map(window).chain(objects.iter().map(deleted)).collect();
+    let log = json!({"deletedRecords": [], "latestDateCovered": "2026-01-01T00:01:00.000+0000"});
+    let refusal = || {
+        let body = json!([{"errorCode": "SOMETHING_NEW", "message": "not in a composite"}]);
+        (400, vec![("sforce-limit-info", "api-usage=6/100".into())], body.to_string())
+    };
+    let server = serve(move |seen| {
+        if seen.target.contains("/deleted/") {
+            ok(&log)
+        } else if seen.body.contains("/deleted/") {
+            refusal()
+        } else {
+            composite(seen, |_| (200, page(&[("001A", STAMP)], true)))
+        }
+    })
+    .await;
+    let (sf, toll) = (salesforce(), Counter::default());
+    let domain = QuotaDomain("d".into());
+    let priced = |sf: &Salesforce| sf.calls(&tasks, &schema, &domain, 99).len();
+    assert_eq!(priced(&sf), 1);
+    let (outcome, delivered) = run(&sf, &server, &toll, &schema, &tasks).await;
+    let outcome = outcome.unwrap();
+    assert!(outcome.steps[..5].iter().all(|s| *s == Step::Done), "{:?}", outcome.steps);
+    assert!(outcome.steps[5..].iter().all(|s| matches!(s, Step::Deleted { .. })));
+    assert_eq!(delivered.iter().map(|d| d.task).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    // The refused one, the five queries, and each log.
+    assert_eq!(toll.counts(), (7, 7));
+    assert_eq!(outcome.usage.len(), 7);
+    assert_eq!(priced(&sf), 6);
+
+    // Where composites are refused altogether, nothing is learned of deletes.
+    let never = serve(move |_| refusal()).await;
+    let sf = salesforce();
+    let (outcome, _) = run(&sf, &never, &Counter::default(), &schema, &tasks).await;
+    assert!(matches!(outcome, Err(Failure::Fault(Fault::Contract { .. }))), "{outcome:?}");
+    assert_eq!(priced(&sf), 1);
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_found_in_a_composite_does_not_cost_the_object() {
+    let a = object("Account", 1);
+    let missing =
+        || json!([{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}]);
+    for there in [true, false] {
+        let server = serve(move |seen| {
+            if seen.target.contains("/deleted/") && there {
+                ok(&json!({"deletedRecords": [], "latestDateCovered": STAMP}))
+            } else if seen.target.contains("/deleted/") {
+                (404, vec![], missing().to_string())
+            } else {
+                composite(seen, |url| {
+                    let of_log = url.contains("/deleted/");
+                    if of_log { (404, missing()) } else { (200, page(&[], true)) }
+                })
+            }
+        })
+        .await;
+        let (sf, schema) = (salesforce(), schema(std::slice::from_ref(&a)));
+        let tasks = [window(&a), deleted(&a)];
+        let (outcome, _) = run(&sf, &server, &Counter::default(), &schema, &tasks).await;
+        let steps = outcome.unwrap().steps;
+        if there {
+            assert!(matches!(steps[1], Step::Deleted { .. }), "{steps:?}");
+        } else {
+            assert!(matches!(steps[1], Step::Failed(Fault::SchemaMoved { .. })), "{steps:?}");
+        }
+        let calls = sf.calls(&tasks, &schema, &QuotaDomain("d".into()), 9).len();
+        assert_eq!(calls, if there { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
 async fn the_connections_own_refusals_end_the_call_before_any_row() {
     let a = object("Account", 1);
     let b = object("Contact", 1);

@@ -7,6 +7,8 @@
 
 mod book;
 mod fail;
+mod load;
+mod odd;
 mod open;
 mod read;
 mod rows;
@@ -188,14 +190,14 @@ impl Replica for Sqlite {
     ) -> Result<Option<Applied>, ReplicaError> {
         let done = self.transact(|work| {
             let mut total = Applied::default();
+            let mut sink = Sink::new(work, object, fields, into, at)?;
             loop {
                 match feed() {
-                    Fed::Batch(batch) => {
-                        total.add(&streamed(work, object, fields, into, &batch, at)?);
-                    }
+                    Fed::Batch(batch) => total.add(&sink.take(work, object, fields, &batch, at)?),
                     Fed::Commit { state, key } => {
+                        drop(sink);
                         if key {
-                            one(work, &Change::Key { object })?;
+                            load::key(work, object)?;
                         }
                         tables::state(work, object, &state)?;
                         return Ok(Some(total));
@@ -254,35 +256,68 @@ impl Replica for Sqlite {
     }
 }
 
-fn streamed(
-    work: &mut Work<'_>,
-    object: &str,
-    fields: &[String],
-    into: Into,
-    batch: &Batch,
-    at: Time,
-) -> Result<Applied, Fail> {
-    match into {
-        Into::FirstLoad => rows::merge(work, object, fields, batch, Mode::Upsert, at),
-        Into::Rows(mode) => rows::merge(work, object, fields, batch, mode, at),
-        Into::SweepKeys => sweep::keys(work, object, batch),
+/// Where the batches of one page go.
+enum Sink<'a> {
+    Append(Box<load::Appender<'a>>),
+    Merge(Mode),
+    Keys,
+}
+
+impl<'a> Sink<'a> {
+    fn new(
+        work: &mut Work<'a>,
+        object: &str,
+        fields: &[String],
+        into: Into,
+        at: Time,
+    ) -> Result<Self, Fail> {
+        Ok(match into {
+            Into::FirstLoad => match load::Appender::new(work, object, fields, at)? {
+                Some(appender) => Self::Append(Box::new(appender)),
+                None => Self::Merge(Mode::Upsert),
+            },
+            Into::Rows(mode) => {
+                load::key(work, object)?;
+                Self::Merge(mode)
+            }
+            Into::SweepKeys => Self::Keys,
+        })
+    }
+
+    fn take(
+        &mut self,
+        work: &mut Work<'_>,
+        object: &str,
+        fields: &[String],
+        batch: &Batch,
+        at: Time,
+    ) -> Result<Applied, Fail> {
+        match self {
+            Self::Append(appender) => appender.append(work, batch),
+            Self::Merge(mode) => rows::merge(work, object, fields, batch, *mode, at),
+            Self::Keys => sweep::keys(work, object, batch),
+        }
     }
 }
 
 fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
     match *change {
         Change::Rows { object, fields, batch, mode, at } => {
+            load::key(work, object)?;
             rows::merge(work, object, fields, batch, mode, at)
         }
         Change::State { object, state } => tables::state(work, object, state),
         Change::Deleted { object, ids, policy, at } => {
+            load::key(work, object)?;
             sweep::deleted(work, object, ids, policy, at)
         }
         Change::SweepBegin { object } => sweep::begin(work, object),
         Change::SweepKeys { object, batch } => sweep::keys(work, object, batch),
-        Change::SweepEnd { object, as_, guard, at } => sweep::end(work, object, as_, guard, at),
-        // The key is there from the beginning.
-        Change::Key { .. } => Ok(Applied::default()),
+        Change::SweepEnd { object, as_, guard, at } => {
+            load::key(work, object)?;
+            sweep::end(work, object, as_, guard, at)
+        }
+        Change::Key { object } => load::key(work, object),
         Change::Forget { object } => tables::forget(work, object),
         Change::Erase { before } => sweep::erase(work, before),
     }

@@ -72,10 +72,11 @@ fn prepare(path: &Path) -> Result<Connection, Fail> {
             "put the replica on a local file system",
         )));
     }
+    // Sorting for a key takes as much memory as the cache may, and goes on in a temporary file.
     // The schema of a file that others may write is not trusted to call functions; erased rows
     // are overwritten where that costs no extra page.
     connection.execute_batch(
-        "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;
+        "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -6000; PRAGMA temp_store = FILE;
          PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF;
          PRAGMA secure_delete = FAST;",
     )?;

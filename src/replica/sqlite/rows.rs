@@ -8,11 +8,11 @@ use super::super::value::{self, Cell};
 use super::super::{Applied, Mode};
 use super::book::{Table, key_cell, key_kind};
 use super::fail::Fail;
+use super::odd::Odd;
 use super::{Work, quoted};
 use crmsync_core::domain::{Batch, FieldType, Time};
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, Connection, params};
-use std::borrow::Cow;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -38,22 +38,24 @@ pub(super) type Plans = BTreeMap<(String, Mode), Arc<Plan>>;
 #[derive(Debug)]
 pub(super) struct Plan {
     fields: Vec<String>,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
     insert: String,
+    /// The insert for a table without a key.
+    pub(super) append: String,
     /// Absent for a `Fill` of nothing but the key.
     update: Option<String>,
     /// Index into `targets`.
-    stamp: Option<usize>,
-    flag: Option<usize>,
+    pub(super) stamp: Option<usize>,
+    pub(super) flag: Option<usize>,
 }
 
 #[derive(Debug)]
-struct Target {
+pub(super) struct Target {
     /// Column of the batch.
-    from: usize,
+    pub(super) from: usize,
     /// Name in the table, unquoted.
-    column: String,
-    kind: FieldType,
+    pub(super) column: String,
+    pub(super) kind: FieldType,
 }
 
 impl Plan {
@@ -79,8 +81,9 @@ impl Plan {
         };
         let stamp = place(table.stamp.as_deref(), FieldType::DateTime);
         let flag = place(table.flag.as_deref(), FieldType::Boolean);
-        let (insert, update) = statements(&table.name, &targets, mode, stamp.is_some());
-        Ok(Self { fields: fields.to_vec(), targets, insert, update, stamp, flag })
+        let (append, update) = statements(&table.name, &targets, mode, stamp.is_some());
+        let insert = format!("{append} ON CONFLICT DO NOTHING");
+        Ok(Self { fields: fields.to_vec(), targets, insert, append, update, stamp, flag })
     }
 }
 
@@ -112,7 +115,7 @@ fn statements(
     let differs = (n > 1).then(|| format!("({compared}) IS NOT ({with})"));
     let insert = format!(
         r#"INSERT INTO {table} ({names}"_synced_at", "_crmsync_seq", "_deleted_at")
-           VALUES ({values}?{synced}, ?{seq}, ?{deleted}) ON CONFLICT DO NOTHING"#
+           VALUES ({values}?{synced}, ?{seq}, ?{deleted})"#
     );
     let update = match mode {
         Mode::Fill => differs.map(|differs| {
@@ -141,6 +144,30 @@ fn statements(
     (insert, update)
 }
 
+/// The plan for these fields, the last one if they are the same.
+pub(super) fn plan(
+    work: &mut Work<'_>,
+    object: &str,
+    fields: &[String],
+    mode: Mode,
+) -> Result<Arc<Plan>, Fail> {
+    let place = (object.to_owned(), mode);
+    if let Some(plan) = work.plans.get(&place).filter(|plan| plan.fields == fields) {
+        return Ok(plan.clone());
+    }
+    let plan = Arc::new(Plan::new(work.book.table(object)?, fields, mode)?);
+    work.plans.insert(place, plan.clone());
+    Ok(plan)
+}
+
+pub(super) fn check_columns(batch: &Batch, plan: &Plan) -> Result<(), Fail> {
+    let (columns, fields) = (batch.columns(), plan.fields.len());
+    if columns == fields {
+        return Ok(());
+    }
+    Err(Fail::Bug(format!("a batch of {columns} columns came for {fields} fields")))
+}
+
 pub(super) fn merge(
     work: &mut Work<'_>,
     object: &str,
@@ -153,18 +180,8 @@ pub(super) fn merge(
     if applied.rows == 0 {
         return Ok(applied);
     }
-    if batch.columns() != fields.len() {
-        let (columns, fields) = (batch.columns(), fields.len());
-        return Err(Fail::Bug(format!("a batch of {columns} columns came for {fields} fields")));
-    }
-    let plan = match work.plans.get(&(object.to_owned(), mode)) {
-        Some(plan) if plan.fields == fields => plan.clone(),
-        _ => {
-            let plan = Arc::new(Plan::new(work.book.table(object)?, fields, mode)?);
-            work.plans.insert((object.to_owned(), mode), plan.clone());
-            plan
-        }
-    };
+    let plan = plan(work, object, fields, mode)?;
+    check_columns(batch, &plan)?;
     let table = work.book.table(object)?;
     let mut odd = Odd::new(work.db, object, at)?;
     let mut insert = work.db.prepare_cached(&plan.insert)?;
@@ -262,91 +279,4 @@ fn in_key_order(batch: &Batch, kind: FieldType) -> Vec<usize> {
         order.sort_by_key(|row| batch.key(*row));
     }
     order
-}
-
-/// Values that do not fit, of one object.
-struct Odd<'a> {
-    db: &'a Connection,
-    object: &'a str,
-    at: value::Short,
-    /// Whether the object has any: only then good values can end one.
-    any: bool,
-    /// Of the current row: target and reason.
-    found: Vec<(usize, &'static str)>,
-}
-
-impl<'a> Odd<'a> {
-    fn new(db: &'a Connection, object: &'a str, at: Time) -> Result<Self, Fail> {
-        let any = db
-            .prepare_cached(r#"SELECT 1 FROM "_crmsync_odd" WHERE "object" = ?1 LIMIT 1"#)?
-            .exists([object])?;
-        Ok(Self { db, object, at: value::stamp(at), any, found: Vec::new() })
-    }
-
-    /// Keeps the row's odd values and drops those that good ones replaced.
-    fn settle(&mut self, targets: &[Target], batch: &Batch, row: usize) -> Result<(), Fail> {
-        let key = batch.key(row).unwrap_or_default();
-        // A number may be written in several ways; its plain form is the key everywhere.
-        let plain = match key_cell(targets[0].kind, key) {
-            Some(Cell::Int(n)) => Cow::Owned(n.to_string()),
-            _ => Cow::Borrowed(key),
-        };
-        if self.any {
-            let mut of_row = self.db.prepare_cached(
-                r#"SELECT "column_name" FROM "_crmsync_odd" WHERE "object" = ?1 AND "key" = ?2"#,
-            )?;
-            let old = of_row
-                .query_map([self.object, plain.as_ref()], |r| r.get::<_, String>(0))?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            for column in old {
-                let target = targets.iter().position(|t| t.column == column);
-                if target.is_some_and(|t| !self.found.iter().any(|(i, _)| *i == t)) {
-                    self.db
-                        .prepare_cached(
-                            r#"DELETE FROM "_crmsync_odd"
-                               WHERE "object" = ?1 AND "key" = ?2 AND "column_name" = ?3"#,
-                        )?
-                        .execute([self.object, plain.as_ref(), &column])?;
-                }
-            }
-        }
-        for (i, reason) in &self.found {
-            let target = &targets[*i];
-            let raw = batch.get(row, target.from).unwrap_or_default();
-            keep(self.db, [self.object, plain.as_ref(), &target.column], raw, reason, self.at)?;
-        }
-        self.any |= !self.found.is_empty();
-        Ok(())
-    }
-
-    /// A row that cannot be kept at all.
-    fn no_key(&mut self, column: &str, raw: &str) -> Result<(), Fail> {
-        let key = raw.replace('\0', "");
-        let reason = "the record has no usable key; it was left out";
-        keep(self.db, [self.object, &key, column], raw, reason, self.at)?;
-        self.any = true;
-        Ok(())
-    }
-}
-
-fn keep(
-    db: &Connection,
-    [object, key, column]: [&str; 3],
-    raw: &str,
-    reason: &str,
-    at: value::Short,
-) -> Result<(), Fail> {
-    // SQLite's text functions stop at a NUL: such a text is kept as a BLOB, byte for byte.
-    let raw = if raw.as_bytes().contains(&0) {
-        Value::Blob(raw.as_bytes().to_vec())
-    } else {
-        Value::Text(raw.to_owned())
-    };
-    db.prepare_cached(
-        r#"INSERT INTO "_crmsync_odd" VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-           ON CONFLICT DO UPDATE SET "raw" = ?4, "reason" = ?5, "at" = ?6
-           WHERE "raw" IS NOT ?4 OR "reason" IS NOT ?5"#,
-    )?
-    .execute(params![object, key, column, raw, reason, at.as_str()])?;
-    Ok(())
 }

@@ -102,18 +102,32 @@ fn create(db: &Connection, object: &ObjectSchema, columns: &[Alter]) -> Result<S
     sql.push_str(
         r#", "_synced_at" TEXT NOT NULL, "_deleted_at" TEXT, "_hidden_at" TEXT, "_crmsync_seq" INTEGER NOT NULL);"#,
     );
-    // The partial ones keep counting and erasing cheap; they are empty for most objects.
-    for (index, column, part) in [
+    db.execute_batch(&sql)?;
+    index(db, &name)?;
+    Ok(name)
+}
+
+/// The indexes beside the key. The partial ones keep counting and erasing cheap; they are empty
+/// for most objects.
+pub(super) fn index(db: &Connection, table: &str) -> Result<(), Fail> {
+    for (what, column, part) in [
         ("seq", "_crmsync_seq", ""),
         ("deleted", "_deleted_at", r#" WHERE "_deleted_at" IS NOT NULL"#),
         ("hidden", "_hidden_at", r#" WHERE "_hidden_at" IS NOT NULL"#),
     ] {
-        let index = quoted(&format!("_crmsync_{name}_{index}"));
-        let _ =
-            write!(sql, "CREATE INDEX {index} ON {} ({}){part};", quoted(&name), quoted(column));
+        db.execute_batch(&format!(
+            "CREATE INDEX {} ON {} ({}){part}",
+            quoted(&own_index(table, what)),
+            quoted(table),
+            quoted(column)
+        ))?;
     }
-    db.execute_batch(&sql)?;
-    Ok(name)
+    Ok(())
+}
+
+/// The name of an index of ours.
+pub(super) fn own_index(table: &str, what: &str) -> String {
+    format!("_crmsync_{table}_{what}")
 }
 
 fn alter(db: &Connection, table: &str, steps: &[Alter]) -> Result<(), Fail> {

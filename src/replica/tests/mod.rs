@@ -3,6 +3,8 @@
 mod files;
 mod kills;
 mod layouts;
+mod load_kills;
+mod loads;
 mod merging;
 mod model;
 mod sweeps;

@@ -290,3 +290,42 @@ fn no_text_panics_in_any_kind() {
         }
     }
 }
+
+#[test]
+fn short_decimals_are_the_doubles_that_their_texts_are() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..200_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let digits = (seed >> 14) % 10_u64.pow(1 + u32::try_from(seed % 17).unwrap());
+        let mut text = digits.to_string();
+        let dot = usize::try_from((seed >> 40) % 20).unwrap();
+        if dot <= text.len() {
+            text.insert(dot, '.');
+        }
+        if seed >> 63 == 1 && digits > 0 {
+            text.insert(0, '-');
+        }
+        let Cell::Real(double) = good(Decimal, &text) else { continue };
+        assert_eq!(double.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+    }
+    // Zero has no sign: `-0.0` and `0` are one value.
+    let Cell::Real(zero) = good(Decimal, "-0.00") else { panic!("no double") };
+    assert_eq!(zero.to_bits(), 0.0_f64.to_bits());
+}
+
+#[test]
+fn years_outside_the_calendar_are_odd() {
+    for text in ["-0044-03-15T12:00:00Z", "10000-01-01T00:00:00Z", "0000-06-01T00:00:00.000Z"] {
+        bad(DateTime, text);
+    }
+    for text in ["-0044-03-15", "10000-01-01", "44 BC"] {
+        bad(Date, text);
+    }
+    for (text, kept) in [
+        ("2262-04-11T23:47:16.855Z", "2262-04-11T23:47:16.855Z"),
+        ("2262-04-12T00:00:00.000+0000", "2262-04-12T00:00:00.000Z"),
+        ("1583-01-01T00:00:00.000Z", "1583-01-01T00:00:00.000Z"),
+    ] {
+        assert_eq!(as_text(DateTime, text), kept);
+    }
+}

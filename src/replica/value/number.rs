@@ -93,8 +93,41 @@ pub(super) fn integer(text: &str) -> Result<i64, &'static str> {
     i64::try_from(if parts.negative { -value } else { value }).map_err(|_| TOO_LARGE)
 }
 
+/// Up to 15 digits with a dot at most: what most decimals are. Whole number and power of ten are
+/// exact as doubles, so that their quotient is the nearest double (W. Clinger, "How to read
+/// floating point numbers accurately").
+fn short(bytes: &[u8]) -> Option<f64> {
+    const TENS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, bytes) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        all => (false, all),
+    };
+    let (mut whole, mut digits, mut dot) = (0_u64, 0_usize, None);
+    for b in bytes {
+        match b {
+            b'0'..=b'9' if digits < 15 => {
+                whole = whole * 10 + u64::from(b - b'0');
+                digits += 1;
+            }
+            b'.' if dot.is_none() => dot = Some(digits),
+            _ => return None,
+        }
+    }
+    if digits == 0 {
+        return None;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "less than 2^53")]
+    let double = whole as f64 / TENS[digits - dot.unwrap_or(digits)];
+    // Zero has no sign here.
+    Some(if negative && whole > 0 { -double } else { double })
+}
+
 /// A double where it keeps the number exactly as written (not its trailing zeros), else the text.
 pub(super) fn decimal(text: &str) -> Result<Cell<'_>, &'static str> {
+    if let Some(double) = short(text.as_bytes()) {
+        return Ok(Cell::Real(double));
+    }
     let parts = parts(text).ok_or(NOT_A_NUMBER)?;
     if parts.count == 0 {
         return Ok(Cell::Real(0.0));

@@ -75,7 +75,12 @@ impl Job {
 
     /// The next task; none: wait, or [`ObjectState::begin_due`] and [`ObjectState::ripe`] go on.
     /// `turn` says whether one more job may be asked for.
-    pub(in crate::sync) fn next(&self, object: &str, now: Time, turn: bool) -> Option<(Slot, Task)> {
+    pub(in crate::sync) fn next(
+        &self,
+        object: &str,
+        now: Time,
+        turn: bool,
+    ) -> Option<(Slot, Task)> {
         let step = match &self.stage {
             JobStage::Ask => turn.then_some(JobStep::Start)?,
             JobStage::Wait { job, next, .. } => {
@@ -156,4 +161,3 @@ impl Job {
         true
     }
 }
-

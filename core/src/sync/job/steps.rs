@@ -70,7 +70,12 @@ impl ObjectState {
     }
 
     /// A step of a job; the state it makes is committed together with the page.
-    pub(in crate::sync) fn job_stepped(&mut self, slot: Slot, step: &Step, now: Time) -> Vec<Consequence> {
+    pub(in crate::sync) fn job_stepped(
+        &mut self,
+        slot: Slot,
+        step: &Step,
+        now: Time,
+    ) -> Vec<Consequence> {
         if let Step::Started { job } = step {
             self.started(slot, job.clone(), now);
             return Vec::new();
@@ -197,7 +202,12 @@ impl ObjectState {
     }
 
     /// A fault of a job's step; none: the run has to decide.
-    pub(in crate::sync) fn job_failed(&mut self, slot: Slot, fault: &Fault, now: Time) -> Option<()> {
+    pub(in crate::sync) fn job_failed(
+        &mut self,
+        slot: Slot,
+        fault: &Fault,
+        now: Time,
+    ) -> Option<()> {
         let job = self.job.as_mut().filter(|j| j.slot == slot)?;
         match fault {
             Fault::Passing { .. } => {

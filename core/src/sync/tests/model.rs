@@ -36,7 +36,7 @@ pub struct Here {
 
 /// A bulk job at the source.
 #[derive(Debug, Clone)]
-struct Bulk {
+pub struct Bulk {
     fields: Vec<String>,
     read: JobRead,
     ready: i64,
@@ -58,11 +58,11 @@ pub struct World {
     pub jobs: bool,
     /// What becomes of jobs and pages, taken one by one; none left: all is well.
     pub fates: Vec<u8>,
-    bulk: BTreeMap<String, Bulk>,
+    pub bulk: BTreeMap<String, Bulk>,
     // the replica: rows, state and sweep notes, moved together
     pub copy: BTreeMap<String, Here>,
     pub state: Option<ObjectState>,
-    seen: BTreeSet<String>,
+    pub seen: BTreeSet<String>,
     /// Tasks carried out.
     pub done: usize,
     /// What they were, for the tests that look.
@@ -155,8 +155,7 @@ impl World {
     pub fn round(&mut self, rules: &Rules, target: Time, calls: usize, cut: bool) -> bool {
         let now = self.told();
         let schema = self.schema();
-        let mut state =
-            self.state.clone().unwrap_or_else(|| ObjectState::new(Self::fields(), now));
+        let mut state = self.state.clone().unwrap_or_else(|| ObjectState::new(Self::fields(), now));
         if state.begin_due(&schema, rules, now) {
             self.seen.clear();
         }
@@ -241,7 +240,7 @@ impl World {
                 Consequence::EndSweep { .. } => {
                     let since = state.sweep.as_ref().map_or(0, |s| secs(s.started));
                     let seen = &self.seen;
-                    self.copy.retain(|k, h| seen.contains(k) || h.at >= since);
+                    self.copy.retain(|k, h| seen.contains(k) || h.deleted || h.at >= since);
                 }
                 Consequence::BeginSweep => self.seen.clear(),
                 Consequence::Key => {}
@@ -273,14 +272,11 @@ impl World {
                 let (page, full) = self.window(secs(*from), secs(*to), after.as_ref());
                 for (_, _, k) in &page {
                     let v = *self.visible(k).unwrap();
-                    let mut here = self.live().get(k).copied();
-                    if here.is_none() {
-                        // In the bin: told with its flag.
-                        here = self.copy.get(k).map(|h| Here { stamp: v.stamp, deleted: true, ..*h });
-                    }
-                    if let Some(here) = here {
-                        self.put(puts, &task.fields, &BTreeMap::from([(k.clone(), here)]));
-                    }
+                    // In the bin: told with its flag.
+                    let (stamp, at) = (v.stamp, self.now);
+                    let binned = Here { value: 0, stamp, at, computed: 0, deleted: true };
+                    let here = self.live().get(k).copied().unwrap_or(binned);
+                    self.put(puts, &task.fields, &BTreeMap::from([(k.clone(), here)]));
                 }
                 if let Some((mark, _, _)) = page.last() {
                     state.delivered(slot, bounds, Some(mark.clone()));
@@ -303,9 +299,8 @@ impl World {
                 ("ids", Step::Done)
             }
             TaskKind::Count { from, to } => {
-                let within = |s: i64| {
-                    from.is_none_or(|t| secs(t) <= s) && to.is_none_or(|t| s < secs(t))
-                };
+                let within =
+                    |s: i64| from.is_none_or(|t| secs(t) <= s) && to.is_none_or(|t| s < secs(t));
                 let there = self.live().values().filter(|h| within(h.stamp)).count() as u64;
                 let here = self.copy.values().filter(|h| !h.deleted && within(h.stamp));
                 let here = here.count() as u64;
@@ -324,15 +319,19 @@ impl World {
             let todo = state.failed(slot, fault, now).unwrap_or_default();
             self.carry_out(&state, todo);
         } else if !matches!(step, Step::More) {
-            let before = state.clone();
             let todo = state.stepped(slot, bounds, &step, now);
-            self.carry_out(if slot == Slot::Sweep { &before } else { &state }, todo);
+            self.carry_out(&state, todo);
         }
         self.state = Some(state);
     }
 
     /// A page of a window, deleted rows among it: mark, stamp, key.
-    fn window(&self, from: i64, to: i64, after: Option<&String>) -> (Vec<(String, i64, String)>, bool) {
+    fn window(
+        &self,
+        from: i64,
+        to: i64,
+        after: Option<&String>,
+    ) -> (Vec<(String, i64, String)>, bool) {
         let row = |k: &String| {
             let v = self.visible(k)?;
             (!v.purged && v.stamp >= from && v.stamp < to)
@@ -436,9 +435,6 @@ impl World {
             keys.iter().skip(from).take(PAGE).map(|k| (k.clone(), bulk.snapshot[k])).collect();
         let (fields, next) = (bulk.fields.clone(), from + PAGE);
         self.put(puts, &fields, &page);
-        Step::Page {
-            rows: page.len() as u64,
-            next: (next < keys.len()).then(|| next.to_string()),
-        }
+        Step::Page { rows: page.len() as u64, next: (next < keys.len()).then(|| next.to_string()) }
     }
 }

@@ -5,6 +5,7 @@ use crate::soql::dates::datetime;
 use serde_json::json;
 use std::sync::OnceLock;
 
+mod export;
 mod made;
 mod properties;
 mod queries;

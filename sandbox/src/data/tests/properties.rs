@@ -32,7 +32,7 @@ fn some_id() -> impl Strategy<Value = String> {
     )
 }
 
-fn condition() -> impl Strategy<Value = String> {
+pub(super) fn condition() -> impl Strategy<Value = String> {
     let op = || prop::sample::select(vec!["=", "!=", "<", "<=", ">", ">="]);
     let leaf = prop_oneof![
         (op(), some_stamp()).prop_map(|(op, s)| format!("SystemModstamp {op} {s}")),
