@@ -69,10 +69,17 @@ fn more_objects_than_turns(engine: Engine) {
     let detail = eventually_or(LONG, "all objects are told of", || {
         let detail = bench.daemon.detail(NAME);
         let jobs = |f: &dyn Fn(&Value) -> bool| {
-            detail["objects"].as_array().map_or(0, |all| all.iter().filter(|o| f(&o["job"])).count())
+            detail["objects"]
+                .as_array()
+                .map_or(0, |all| all.iter().filter(|o| f(&o["job"])).count())
         };
-        let (asked, waits) = (jobs(&|j| j["since"].is_string()), jobs(&|j| j["since"].is_null() && !j.is_null()));
-        if (asked, waits) == (3, 2) { Ok(detail) } else { Err(format!("{asked}, {waits}: {detail:#}")) }
+        let (asked, waits) =
+            (jobs(&|j| j["since"].is_string()), jobs(&|j| j["since"].is_null() && !j.is_null()));
+        if (asked, waits) == (3, 2) {
+            Ok(detail)
+        } else {
+            Err(format!("{asked}, {waits}: {detail:#}"))
+        }
     });
     assert!(detail.to_string().contains("waits for its turn"), "{detail:#}");
     bench.ring();
@@ -84,7 +91,8 @@ fn more_objects_than_turns(engine: Engine) {
     assert_eq!(bench.count("bulk_create"), 5);
     let replica = bench.daemon.replica(NAME);
     for object in objects {
-        replica.assert_same(&object.to_lowercase(), &bench.sandbox.source(object, &["Description"]));
+        replica
+            .assert_same(&object.to_lowercase(), &bench.sandbox.source(object, &["Description"]));
     }
     bench.daemon.stop();
 }
