@@ -2,8 +2,7 @@
 //! over (a closed file can be read by a reader without write permission), used by one caller at
 //! a time, always on a blocking thread.
 
-use crate::replica::{self, Owner, Place, Replica, ReplicaError};
-use std::path::Path;
+use crate::replica::{self, Home, Owner, Place, Replica, ReplicaError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Handle on a replica that may be closed.
@@ -19,9 +18,9 @@ struct Inner {
 }
 
 impl Copy {
-    /// For the connection's file; nothing is touched yet.
-    pub fn new(folder: &Path, connection: &str) -> Self {
-        let place = Place::File(folder.join(format!("{connection}.db")));
+    /// For the connection's place; nothing is touched yet.
+    pub fn new(home: &Home, connection: &str) -> Self {
+        let place = home.place(connection);
         Self {
             inner: Arc::new(Inner { place, name: connection.to_owned(), open: Mutex::new(None) }),
         }
@@ -32,8 +31,8 @@ impl Copy {
         &self.inner.place
     }
 
-    /// Opens it and takes it for this owner. A file that a lost store left behind is adopted: the
-    /// epoch goes on from the file's.
+    /// Opens it and takes it for this owner. A replica that a lost store left behind is adopted:
+    /// the epoch goes on from its own.
     pub async fn claim(&self, provider: &str, org: &str, id: &str) -> Result<(), ReplicaError> {
         let (provider, org_id, connection) = (provider.to_owned(), org.to_owned(), id.to_owned());
         self.with(move |replica| {

@@ -12,6 +12,7 @@ use crate::control::protocol::{
     Caller, ConnectionStatus, KeyStatus, MailLine, Refusal, RefusalCode, ReloadReply,
 };
 use crate::mail;
+use crate::replica::{self, ReplicaError};
 use crate::store::vault::KeyPlace;
 use crate::store::{AuditLine as StoredAudit, Change, StoreError};
 use crmsync_core::domain::ConnectionName;
@@ -219,28 +220,21 @@ impl Desk {
             return Err(Refusal::new(RefusalCode::NotFound, format!("{what}: there is none"))
                 .hint("crmsync status --all"));
         };
-        let replica = shared.replica_dir.join(format!("{name}.db"));
-        let used = replica.exists();
+        let place = shared.replicas.place(name);
+        let unusable =
+            |e: ReplicaError| Refusal::new(RefusalCode::Unavailable, format!("{what}: {e}"));
+        let used = replica::exists(&place).map_err(unusable)?;
         if used && !with_data {
             return Err(Refusal::new(
                 RefusalCode::Conflict,
-                format!("{what}: a sync has used it: its data is in {}", replica.display()),
+                format!("{what}: a sync has used it: its data is in {place}"),
             )
             .hint(format!("crmsync forget {name} --with-data removes that too")));
         }
         shared.store.forget(&row.id).map_err(|e| store(&what, &e))?;
         if used {
-            for suffix in ["", "-wal", "-shm", "-journal"] {
-                let path = PathBuf::from(format!("{}{suffix}", replica.display()));
-                match std::fs::remove_file(&path) {
-                    Ok(()) => {}
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(e) => {
-                        let text = format!("{what}: removing {}: {e}", path.display());
-                        return Err(Refusal::new(RefusalCode::Failed, text));
-                    }
-                }
-            }
+            replica::remove(&place)
+                .map_err(|e| Refusal::new(RefusalCode::Failed, format!("{what}: {e}")))?;
         }
         Ok(())
     }
@@ -257,9 +251,11 @@ impl Desk {
             return Err(Refusal::new(RefusalCode::Conflict, text)
                 .hint("rename before the edit, then edit and reload"));
         }
-        let path = |n: &ConnectionName| shared.replica_dir.join(format!("{n}.db"));
-        if path(&to).exists() {
-            let text = format!("{what}: {} is there already", path(&to).display());
+        let place = |n: &ConnectionName| shared.replicas.place(n.as_str());
+        let taken = replica::exists(&place(&to))
+            .map_err(|e| Refusal::new(RefusalCode::Unavailable, format!("{what}: {e}")))?;
+        if taken {
+            let text = format!("{what}: {} is there already", place(&to));
             return Err(Refusal::new(RefusalCode::Conflict, text));
         }
         // All that can be refused is refused before the connection is stopped.
@@ -299,8 +295,8 @@ impl Desk {
             let text = format!("{what}: the replica could not be moved: {e}");
             return Err(Refusal::new(RefusalCode::Failed, text).hint(format!(
                 "move {} to {} by hand",
-                path(&from).display(),
-                path(&to).display()
+                place(&from),
+                place(&to)
             )));
         }
         self.supervisor.renamed(&from, &to).map_err(|e| store(&what, &e))?;

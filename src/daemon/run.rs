@@ -15,9 +15,11 @@ use super::systemd;
 use super::toll::{Held, Meters};
 use super::vault::VaultSlot;
 use crate::control::server::{self, Access};
+use crate::replica::{Home, Server};
 use crate::store::{Store, StoreError};
 use anyhow::{Context, anyhow};
 use crmsync_core::config::Checked;
+use crmsync_core::config::settings::SecretRef;
 use jiff::SignedDuration;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,8 +80,7 @@ pub async fn run(options: Options) -> Result<(), Failed> {
         code: if matches!(e, StoreError::Newer { .. }) { EXIT_CONFIG } else { 1 },
         error: e.into(),
     })?;
-    std::fs::create_dir_all(&replica_dir)
-        .with_context(|| format!("making the replica folder {}", replica_dir.display()))?;
+    let replicas = replicas(&checked, replica_dir)?;
     let (vault, locked) = VaultSlot::new(&store);
     if let Some(error) = locked {
         tracing::error!(%error, "degraded: nothing syncs before the key is back");
@@ -92,7 +93,7 @@ pub async fn run(options: Options) -> Result<(), Failed> {
         vault,
         meters,
         &checked.settings,
-        replica_dir,
+        replicas,
         host,
     ));
     let supervisor = Arc::new(Supervisor::new(Arc::clone(&shared)));
@@ -129,6 +130,31 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     }
     tracing::info!("stopped");
     result
+}
+
+/// Where the replicas are: in the configured database, else in files of the folder, which is made.
+fn replicas(checked: &Checked, folder: PathBuf) -> Result<Home, Failed> {
+    let Some(database) = &checked.settings.replica else {
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("making the replica folder {}", folder.display()))?;
+        return Ok(Home::Folder(folder));
+    };
+    let password = database.password.as_ref().map(|place| match place {
+        SecretRef::File(path) => path.clone(),
+        SecretRef::Credential(name) => {
+            let folder = env::variable("CREDENTIALS_DIRECTORY").unwrap_or_default();
+            PathBuf::from(folder).join(name)
+        }
+    });
+    Ok(Home::Database(Arc::new(Server {
+        host: database.host.clone(),
+        port: database.port,
+        database: database.database.clone(),
+        user: database.user.clone(),
+        password,
+        ca_file: database.ca_file.clone(),
+        readers: database.readers.clone(),
+    })))
 }
 
 fn configure(options: &Options) -> Result<Checked, Failed> {

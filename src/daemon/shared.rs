@@ -4,11 +4,11 @@ use super::env::Env;
 use super::toll::Meters;
 use super::vault::VaultSlot;
 use crate::control::protocol::Event;
+use crate::replica::Home;
 use crate::store::Store;
 use crmsync_core::config::settings::{Notify as NotifySettings, Retention, Settings};
 use crmsync_core::domain::Time;
 use crmsync_core::notice;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, broadcast};
@@ -30,7 +30,7 @@ pub struct Shared {
     /// Rung when a mail was stored.
     pub outbox: Notify,
     /// Where replicas are.
-    pub replica_dir: PathBuf,
+    pub replicas: Home,
     /// When the daemon started.
     pub started: Time,
     /// This host's name, for mails.
@@ -49,7 +49,7 @@ impl Shared {
         vault: Arc<VaultSlot>,
         meters: Arc<Meters>,
         settings: &Settings,
-        replica_dir: PathBuf,
+        replicas: Home,
         host: String,
     ) -> Self {
         let workers = usize::try_from(settings.daemon.workers).unwrap_or(8).max(1);
@@ -61,7 +61,7 @@ impl Shared {
             events: broadcast::channel(1024).0,
             workers: Arc::new(Semaphore::new(workers)),
             outbox: Notify::new(),
-            replica_dir,
+            replicas,
             started: env.now(),
             host,
             generation: AtomicU64::new(0),

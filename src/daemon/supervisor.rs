@@ -8,6 +8,7 @@ use super::shared::Shared;
 use super::toll::Held;
 use crate::control::protocol::{Event, ReloadReply};
 use crate::provider::{self, http};
+use crate::replica;
 use crate::store::{Change, Doc, StoreError};
 use crmsync_core::config::settings::Connection as Settings;
 use crmsync_core::config::{self, Checked};
@@ -253,7 +254,7 @@ impl Supervisor {
         }
     }
 
-    /// Notes (or, with none, forgets) that a connection's replica still has its file under an
+    /// Notes (or, with none, forgets) that a connection's replica still has its place under an
     /// earlier name.
     pub fn note_move(&self, id: &str, from: Option<&ConnectionName>) -> Result<(), StoreError> {
         let store = &self.shared.store;
@@ -273,18 +274,9 @@ impl Supervisor {
         let noted = self.shared.store.doc("move", id).map_err(|e| e.to_string())?;
         let Some((_, text)) = noted else { return Ok(()) };
         let from: String = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-        let file =
-            |name: &str, part: &str| self.shared.replica_dir.join(format!("{name}.db{part}"));
-        if from != to.as_str() && file(&from, "").exists() && !file(to.as_str(), "").exists() {
-            // A reader that holds the file may have kept it in WAL mode: its parts go first.
-            for part in ["-wal", "-shm", ""] {
-                match std::fs::rename(file(&from, part), file(to.as_str(), part)) {
-                    Ok(()) => {}
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e.to_string()),
-                }
-            }
-        }
+        let replicas = &self.shared.replicas;
+        replica::rename(&replicas.place(&from), &replicas.place(to.as_str()))
+            .map_err(|e| e.to_string())?;
         self.note_move(id, None).map_err(|e| e.to_string())
     }
 

@@ -10,11 +10,13 @@
 //! - data is never dropped by a change of schema; a value that does not fit is null in its column
 //!   and kept raw in `_crmsync_odd`.
 //!
-//! [`naming`], [`layout`] and [`value`] decide, without SQL; `sqlite` speaks it.
+//! [`naming`], [`layout`] and [`value`] decide, without SQL; `sqlite` and `postgres` speak it.
 
 pub mod error;
 pub mod layout;
 pub mod naming;
+mod place;
+mod postgres;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ pub mod types;
 pub mod value;
 
 pub use error::ReplicaError;
+pub use place::{Home, Place, Server, exists, remove, rename};
 pub use types::{
     Absent, Applied, Change, Counts, Deletes, Fed, Guard, Into, LayoutChange, Mode, Owner,
     SweepPlan,
@@ -29,22 +32,6 @@ pub use types::{
 
 use crmsync_core::domain::{ObjectSchema, Time};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// Where a connection's replica is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// An `SQLite` file.
-    File(PathBuf),
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// Opens the replica at a place, makes it if there is none, adopts it if there is one. `name` is
 /// the connection's name, written into it for people.
@@ -55,6 +42,9 @@ impl std::fmt::Display for Place {
 pub fn open(place: &Place, name: &str) -> Result<Box<dyn Replica>, ReplicaError> {
     match place {
         Place::File(path) => Ok(Box::new(sqlite::Sqlite::open(path, name)?)),
+        Place::Schema { server, schema } => {
+            Ok(Box::new(postgres::Postgres::open(server, schema, name)?))
+        }
     }
 }
 

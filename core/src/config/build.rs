@@ -4,11 +4,12 @@
 //! its default here and is not reported again. Invariant: settings made beside a reported error
 //! are thrown away by the caller.
 
+use super::database::{self, Address};
 use super::excerpt::Masked;
 use super::keys::{self, Key, Kind, Section};
 use super::raw::{self, Node, Place, Value};
 use super::report::{Problem, Report};
-use super::settings::{Daemon, Network, Notify, QuietHours, Retention, SecretRef, Smtp, SmtpTls};
+use super::settings::{Daemon, Database, Network, Notify, QuietHours, Retention, SecretRef, Smtp, SmtpTls};
 use super::shape::join;
 use super::show::{Origin, Origins, Shown};
 use super::value::{self, is_loopback};
@@ -72,6 +73,7 @@ pub(super) fn build(
         credentials: BTreeMap::new(),
     };
     let daemon = b.daemon();
+    let replica = b.replica();
     let notify = b.notify();
     let network = b.network(Table {
         path: "network",
@@ -82,7 +84,14 @@ pub(super) fn build(
     let shared_files = std::mem::take(&mut b.files);
     let made = b.connections(&notify, &network, &shared_files);
     Checked {
-        settings: Settings { daemon, notify, network, retention, connections: made.connections },
+        settings: Settings {
+            daemon,
+            replica,
+            notify,
+            network,
+            retention,
+            connections: made.connections,
+        },
         warnings: Vec::new(),
         fingerprints: made.fingerprints,
         files: made.files,
@@ -101,6 +110,22 @@ impl<'a> Builder<'a> {
             socket: self.path(t, "socket"),
             workers: u32::try_from(self.number(t, "workers").unwrap_or(8)).unwrap_or(8),
         }
+    }
+
+    fn replica(&mut self) -> Option<Database> {
+        let t = self.top("replica", Section::Replica);
+        let password = self.secret(t, "password");
+        let (readers, ca_file) = (self.text(t, "readers"), self.file(t, "ca_file"));
+        if let (None, Some(node)) = (t.get("url"), t.node)
+            && node.entries().next().is_some()
+        {
+            let hint = "url = \"postgresql://crmsync@db.example.org/crm\"; without [replica] the data goes into SQLite files";
+            let problem = Problem::key(&node.place, "`[replica]` lacks `url`").hint(hint);
+            self.lacks(problem, &node.place);
+        }
+        let address = self.leaf(t, "url").and_then(|node| database::address("url", &node).ok())?;
+        let Address { host, port, database, user } = address;
+        Some(Database { host, port, database, user, password, readers, ca_file })
     }
 
     fn notify(&mut self) -> Notify {

@@ -4,7 +4,7 @@
 //! the files it names are the same; global defaults count only where they reach it.
 
 use super::Checked;
-use super::settings::{Connection, Daemon};
+use super::settings::{Connection, Daemon, Database, Settings};
 use crate::domain::ConnectionName;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ impl Plan {
 /// Compares two configurations.
 pub fn diff(old: &Checked, new: &Checked) -> Plan {
     let mut plan = Plan {
-        needs_restart: daemon(&old.settings.daemon, &new.settings.daemon),
+        needs_restart: fixed(&old.settings, &new.settings),
         retention_changed: old.settings.retention != new.settings.retention,
         notify_changed: old.settings.notify != new.settings.notify
             || files_of_notify(old).ne(files_of_notify(new)),
@@ -80,15 +80,23 @@ fn files_of_notify(checked: &Checked) -> impl Iterator<Item = (&String, &String)
     checked.shared_files.iter().filter(|(key, _)| key.starts_with("notify."))
 }
 
-fn daemon(old: &Daemon, new: &Daemon) -> Vec<String> {
-    let Daemon { state_dir, replica_dir, socket, workers } = old;
+/// Keys that only a restart changes.
+fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
+    let Daemon { state_dir, replica_dir, socket, workers } = &old.daemon;
+    let now = &new.daemon;
+    let url = |d: &Database| (d.host.clone(), d.port, d.database.clone(), d.user.clone());
+    let (a, b) = (old.replica.as_ref(), new.replica.as_ref());
     let checks = [
-        ("state_dir", *state_dir == new.state_dir),
-        ("replica_dir", *replica_dir == new.replica_dir),
-        ("socket", *socket == new.socket),
-        ("workers", *workers == new.workers),
+        ("daemon.state_dir", *state_dir == now.state_dir),
+        ("daemon.replica_dir", *replica_dir == now.replica_dir),
+        ("daemon.socket", *socket == now.socket),
+        ("daemon.workers", *workers == now.workers),
+        ("replica.url", a.map(url) == b.map(url)),
+        ("replica.password", a.map(|d| &d.password) == b.map(|d| &d.password)),
+        ("replica.readers", a.map(|d| &d.readers) == b.map(|d| &d.readers)),
+        ("replica.ca_file", a.map(|d| &d.ca_file) == b.map(|d| &d.ca_file)),
     ];
-    checks.iter().filter(|(_, same)| !same).map(|(key, _)| format!("daemon.{key}")).collect()
+    checks.iter().filter(|(_, same)| !same).map(|(key, _)| (*key).to_owned()).collect()
 }
 
 /// Keys of a connection that differ, tables by their single keys.

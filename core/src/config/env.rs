@@ -234,6 +234,7 @@ fn convert(kind: Kind, value: &str, place: &Place) -> Value {
         | Kind::Zone
         | Kind::QuietHours
         | Kind::Secret
+        | Kind::Database
         | Kind::Provider
         | Kind::Auth => text(),
     }

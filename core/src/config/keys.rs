@@ -45,6 +45,8 @@ pub(super) enum Kind {
     QuietHours,
     /// `{ file = … }` or `{ credential = … }`.
     Secret,
+    /// `postgresql://user@host/database`, without a password.
+    Database,
     /// Id of a provider.
     Provider,
     /// A way to authorize that the provider offers.
@@ -65,6 +67,7 @@ pub(super) struct Key {
 pub(super) enum Section {
     Root,
     Daemon,
+    Replica,
     Notify,
     Smtp,
     Network,
@@ -86,6 +89,13 @@ const DAEMON: &[Key] = &[
     key("replica_dir", Kind::Path, Some("\"/var/lib/crmsync-replica\"")),
     key("socket", Kind::Path, Some("\"/run/crmsync/control.sock\"")),
     key("workers", Kind::Number(1, 256), Some("8")),
+];
+
+const REPLICA: &[Key] = &[
+    key("url", Kind::Database, None),
+    key("password", Kind::Secret, None),
+    key("readers", Kind::Text, None),
+    key("ca_file", Kind::File, None),
 ];
 
 const NOTIFY: &[Key] = &[
@@ -159,6 +169,7 @@ impl Section {
         match self {
             Self::Root | Self::Connections | Self::Objects => &[],
             Self::Daemon => DAEMON,
+            Self::Replica => REPLICA,
             Self::Notify => NOTIFY,
             Self::Smtp => SMTP,
             Self::Network => NETWORK,
@@ -173,6 +184,7 @@ impl Section {
         match self {
             Self::Root => &[
                 ("daemon", Self::Daemon),
+                ("replica", Self::Replica),
                 ("notify", Self::Notify),
                 ("network", Self::Network),
                 ("retention", Self::Retention),
@@ -183,6 +195,7 @@ impl Section {
                 &[("quota", Self::Quota), ("network", Self::Network), ("objects", Self::Objects)]
             }
             Self::Daemon
+            | Self::Replica
             | Self::Smtp
             | Self::Network
             | Self::Retention

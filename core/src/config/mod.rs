@@ -11,6 +11,7 @@
 
 mod build;
 mod connection;
+mod database;
 mod diff;
 mod env;
 mod excerpt;

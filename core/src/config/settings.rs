@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub struct Settings {
     /// `[daemon]`: what only a restart can change.
     pub daemon: Daemon,
+    /// `[replica]`: the database of the replicas; none: `SQLite` files in `replica_dir`.
+    pub replica: Option<Database>,
     /// `[notify]`: who is told, and how.
     pub notify: Notify,
     /// `[network]`: defaults for all connections.
@@ -34,6 +36,25 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// `workers`: runs at the same time, default 8.
     pub workers: u32,
+}
+
+/// `[replica]`: what only a restart can change, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Database {
+    /// Of `url`: host name, address, or the folder of a Unix socket.
+    pub host: String,
+    /// Of `url`; default 5432.
+    pub port: u16,
+    /// Of `url`: the database.
+    pub database: String,
+    /// Of `url`: the role; none: the name of the daemon's user.
+    pub user: Option<String>,
+    /// Where the password is (`password`); read at each connection.
+    pub password: Option<SecretRef>,
+    /// `readers`: a role that may read every replica.
+    pub readers: Option<String>,
+    /// `ca_file`: PEM file with further CAs.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[notify]`.

@@ -140,6 +140,7 @@ impl Shape<'_> {
             | Kind::OneOf(_)
             | Kind::Schedule
             | Kind::Zone
+            | Kind::Database
             | Kind::QuietHours => value::check(key.kind, key.name, node),
         }
     }
@@ -192,10 +193,11 @@ impl Shape<'_> {
     }
 }
 
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("notify.smtp", Section::Smtp),
     ("notify", Section::Notify),
     ("daemon", Section::Daemon),
+    ("replica", Section::Replica),
     ("network", Section::Network),
     ("retention", Section::Retention),
     ("connections.NAME.quota", Section::Quota),

@@ -36,6 +36,7 @@ pub(super) fn check(kind: Kind, key: &str, node: &Node) -> Vec<Problem> {
         Kind::Proxy => one(proxy(key, node)),
         Kind::Path | Kind::File => one(path(key, node)),
         Kind::OneOf(words) => one(one_of(key, node, words)),
+        Kind::Database => one(super::database::address(key, node).map(drop)),
         Kind::Schedule => one(schedule(key, node)),
         Kind::Zone => one(zone(key, node)),
         Kind::QuietHours => one(quiet_hours(key, node).map(drop)),

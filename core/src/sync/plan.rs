@@ -4,7 +4,7 @@
 //! holds nothing else back; jobs under way are counted over all objects of a connection.
 
 use super::job::JobStage;
-use super::{ObjectState, Phase, Rules, Slot, Stage, Sweep};
+use super::{Job, ObjectState, Phase, Rules, Slot, Stage, Sweep};
 use crate::domain::{JobRead, JobStep, ObjectSchema, Task, TaskKind, Time};
 use jiff::SignedDuration;
 
@@ -46,7 +46,7 @@ pub struct Object<'a> {
 /// [`next_look`]. Where jobs have to take turns, objects come first that stand first.
 pub fn plan(objects: &[Object<'_>], rules: &Rules, target: Time, now: Time) -> Vec<Planned> {
     let under_way =
-        |o: &&Object<'_>| !o.state.gone && o.state.job.as_ref().is_some_and(|j| j.under_way());
+        |o: &&Object<'_>| !o.state.gone && o.state.job.as_ref().is_some_and(Job::under_way);
     let mut turns = rules.jobs.max(1).saturating_sub(objects.iter().filter(under_way).count());
     let mut tasks = Vec::new();
     for object in objects.iter().filter(|o| !o.state.gone) {

@@ -207,7 +207,7 @@ impl Span {
 
     /// Both halves; none: it is one second wide.
     fn halves(&self) -> Option<[Self; 2]> {
-        let from = self.from.map_or(DAWN, |t| t.as_second());
+        let from = self.from.map_or(DAWN, Time::as_second);
         let to = self.to.as_second();
         if to - from <= 1 {
             return None;

@@ -20,7 +20,7 @@ fn uncommented() -> String {
 }
 
 fn world() -> World {
-    let files = ["smtp.password", "ca.pem", "sf-prod.secret", "erp.password"];
+    let files = ["smtp.password", "replica.password", "ca.pem", "sf-prod.secret", "erp.password"];
     let paths: Vec<String> = files.iter().map(|f| format!("/etc/crmsync/{f}")).collect();
     World::with(&paths.iter().map(|p| (p.as_str(), "1")).collect::<Vec<_>>(), &[])
 }
@@ -40,7 +40,7 @@ fn the_reference_is_valid_as_shipped_and_with_every_key_in_force() {
 #[test]
 fn the_reference_holds_every_key() {
     // An unknown key is answered with the names that are allowed there.
-    let probe = "[daemon]\nqqqqqq = 1\n[notify]\nqqqqqq = 1\n[notify.smtp]\nqqqqqq = 1\n[network]\nqqqqqq = 1\n[retention]\nqqqqqq = 1\n[connections.sf-prod]\nprovider = \"salesforce\"\nqqqqqq = 1\n[connections.sf-prod.quota]\nqqqqqq = 1\n[connections.sf-prod.network]\nqqqqqq = 1\n[connections.erp]\nprovider = \"tryton\"\nqqqqqq = 1\n";
+    let probe = "[daemon]\nqqqqqq = 1\n[replica]\nqqqqqq = 1\n[notify]\nqqqqqq = 1\n[notify.smtp]\nqqqqqq = 1\n[network]\nqqqqqq = 1\n[retention]\nqqqqqq = 1\n[connections.sf-prod]\nprovider = \"salesforce\"\nqqqqqq = 1\n[connections.sf-prod.quota]\nqqqqqq = 1\n[connections.sf-prod.network]\nqqqqqq = 1\n[connections.erp]\nprovider = \"tryton\"\nqqqqqq = 1\n";
     let report = run(&[("x", probe)], &[], &World::default()).unwrap_err();
     let reference: toml::Table = uncommented().parse().unwrap();
     let mut probed = 0;
@@ -58,7 +58,7 @@ fn the_reference_holds_every_key() {
         }
         probed += 1;
     }
-    assert_eq!(probed, 9);
+    assert_eq!(probed, 10);
 }
 
 #[test]

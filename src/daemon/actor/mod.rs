@@ -253,7 +253,7 @@ impl Actor {
         let notices = if notices_version == 0 { Notices::new(id) } else { notices };
         let (facts, _) = holder.facts()?;
         let mut actor = Self {
-            copy: Copy::new(&shared.replica_dir, name.as_str()),
+            copy: Copy::new(&shared.replicas, name.as_str()),
             shared: Arc::clone(shared),
             name: name.clone(),
             id: id.to_owned(),

@@ -34,7 +34,7 @@ impl Run {
             if state.begin_due(schema, &self.rules, now) {
                 self.begin_sweep(object).await?;
             }
-            if let Some(slot) = self.states.get(object).and_then(ObjectState::ripe) {
+            while let Some(slot) = self.states.get(object).and_then(ObjectState::ripe) {
                 self.ripen(object, slot, now).await?;
             }
             let fetching = match self.states.get(object).and_then(|s| s.sweep.clone()) {
@@ -396,6 +396,10 @@ impl Run {
             }
             self.apply(object, &mut consequences).await?;
             return Ok(if moved { Failed::SchemaMoved } else { Failed::Handled });
+        }
+        if matches!(task.kind, TaskKind::Job { .. }) {
+            // Attempts are counted in it.
+            self.store_state(object).await?;
         }
         match fault {
             Fault::Denied { .. }

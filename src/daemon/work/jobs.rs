@@ -5,7 +5,7 @@ use super::{Run, Stop};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Into, Mode};
 use crmsync_core::domain::{Call, Outcome, Schema, Step, Time};
-use crmsync_core::sync::{Phase, Puts, Slot, Stage, Sweep};
+use crmsync_core::sync::{Consequence, Phase, Puts, Slot, Stage, Sweep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ impl Run {
         let Some(state) = self.states.get(&task.object).cloned() else {
             return Ok(Ok(Outcome::default()));
         };
+        // As it is before the step: the last page of a first load is one of a first load.
         let puts = state.puts(*slot, &task.kind);
         let into = match puts {
             Puts::FirstLoad => Into::FirstLoad,
@@ -84,14 +85,18 @@ impl Run {
                 let step = outcome.as_ref().ok()?.steps.first()?;
                 let Step::Page { .. } = step else { return None };
                 let mut state = state;
-                // Whatever follows from the last page comes with a transaction of its own.
-                state.stepped(*slot, bounds(task), step, now);
+                let key = state.stepped(*slot, bounds(task), step, now).contains(&Consequence::Key);
                 next = Some(state.clone());
-                Some(state)
+                Some((state, key))
             })
             .await?;
         if let (Some(applied), Some(state)) = (paged.applied, next) {
             self.count_rows(&task.object, puts, applied.rows, Some(&applied));
+            let loading = self.states.get(&task.object).is_some_and(|s| s.phase != state.phase);
+            if loading && matches!(state.phase, Phase::Follow { .. }) {
+                let rows = self.rows.get(&task.object).copied().unwrap_or(0);
+                self.say(format!("{}: all pages of the job are in, {rows} rows", task.object));
+            }
             self.states.insert(task.object.clone(), state);
         }
         Ok(paged.outcome)
@@ -100,14 +105,8 @@ impl Run {
     /// Everything of a slot was read by jobs: what follows is one transaction.
     pub(super) async fn ripen(&mut self, object: &str, slot: Slot, now: Time) -> Result<(), Stop> {
         let Some(state) = self.states.get_mut(object) else { return Ok(()) };
-        let loading = matches!(state.phase, Phase::Load { .. });
         let mut consequences = state.stepped(slot, None, &Step::Done, now);
-        self.apply(object, &mut consequences).await?;
-        if loading {
-            let rows = self.rows.get(object).copied().unwrap_or(0);
-            self.say(format!("{object}: {rows} rows are in and have their key"));
-        }
-        Ok(())
+        self.apply(object, &mut consequences).await
     }
 
     /// A window was counted at the source: the same one is counted here at once.

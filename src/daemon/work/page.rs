@@ -25,14 +25,15 @@ pub(super) struct Paged {
 
 impl Run {
     /// Sends the one task of the call and streams what comes into the replica. `judge` says with
-    /// which state of the object the page is committed; none: nothing of it counts.
+    /// which state of the object the page is committed, and whether the table gets its key with it;
+    /// none: nothing of the page counts.
     pub(super) async fn page(
         &mut self,
         ctx: Ctx<'_>,
         call: &Call,
         into: Into,
         schema: &Arc<Schema>,
-        judge: impl FnOnce(&Result<Outcome, Failure>) -> Option<ObjectState>,
+        judge: impl FnOnce(&Result<Outcome, Failure>) -> Option<(ObjectState, bool)>,
     ) -> Result<Paged, Stop> {
         let Some(task) = call.tasks.first() else {
             let outcome = Ok(Outcome::default());
@@ -62,7 +63,7 @@ impl Run {
         let sent = patiently(&self.work.cut, provider.send(ctx, call, schema, sink)).await;
         let end = match &sent {
             Ok(outcome) => judge(outcome)
-                .map_or(Fed::Abort, |state| Fed::Commit { state: json(&state), key: false }),
+                .map_or(Fed::Abort, |(state, key)| Fed::Commit { state: json(&state), key }),
             Err(_) => Fed::Abort,
         };
         // A writer that failed has gone, and says why below.

@@ -6,11 +6,13 @@ fn names(width: usize) -> Vec<String> {
     (0..width).map(|i| format!("Field_{i}__c")).collect()
 }
 
+type Rows = Vec<Vec<Option<String>>>;
+
 /// All rows as they come, and how many batches brought them.
 fn split(
     fields: &[String],
     pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
-) -> Result<(Vec<Vec<Option<String>>>, End), Wrong> {
+) -> Result<(Rows, End), Wrong> {
     let mut splitter = Splitter::new(fields.to_vec());
     let mut rows = Vec::new();
     let mut keep =

@@ -142,7 +142,7 @@ impl Job {
     /// above: what changes meanwhile moves into it.
     pub(super) fn halve(&mut self) -> bool {
         let Some(part) = self.parts.first().cloned() else { return false };
-        let from = part.from.map_or(DAWN, |t| t.as_second());
+        let from = part.from.map_or(DAWN, Time::as_second);
         let to = part.to.unwrap_or(self.started).as_second();
         if self.halved >= HALVINGS || to - from < 2 * NARROWEST.as_secs() {
             return false;

@@ -153,7 +153,17 @@ impl ObjectState {
         match (slot, &self.fill) {
             (Slot::Sweep, _) => key.collect(),
             (Slot::Fill, Some(fill)) => key.chain(fill.fields.iter().cloned()).collect(),
-            _ => self.fields.clone(),
+            (
+                Slot::Load
+                | Slot::Part
+                | Slot::Fill
+                | Slot::Window
+                | Slot::Deleted
+                | Slot::Proof
+                | Slot::Mend
+                | Slot::Fetch,
+                _,
+            ) => self.fields.clone(),
         }
     }
 

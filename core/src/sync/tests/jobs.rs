@@ -45,10 +45,8 @@ fn only(state: &mut ObjectState, now: Time) -> Planned {
 }
 
 fn step(state: &mut ObjectState, now: Time) -> (JobRead, JobStep) {
-    match only(state, now).task.kind {
-        TaskKind::Job { read, step } => (read, step),
-        kind => panic!("{kind:?} is no job"),
-    }
+    let TaskKind::Job { read, step } = only(state, now).task.kind else { panic!("no job") };
+    (read, step)
 }
 
 fn started() -> Step {
@@ -139,11 +137,11 @@ fn what_is_too_much_is_halved_to_a_day_and_then_read_by_queries() {
     let part = loop {
         s.stepped(Slot::Load, None, &lost(true), time(5));
         let next = only(&mut s, time(5));
-        match next.task.kind {
-            TaskKind::Job { read, .. } => widths.push(read.to.unwrap()),
-            TaskKind::Window { from, to, .. } => break (next.slot, from, to),
-            kind => panic!("{kind:?}"),
+        if let TaskKind::Window { from, to, .. } = next.task.kind {
+            break (next.slot, from, to);
         }
+        let TaskKind::Job { read, .. } = next.task.kind else { panic!("no job") };
+        widths.push(read.to.unwrap());
         halvings += 1;
         assert!(halvings < 20);
         s.stepped(Slot::Load, None, &started(), time(5));

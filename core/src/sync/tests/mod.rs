@@ -147,7 +147,7 @@ proptest! {
     ) {
         // What has a log of deletes has a stamp too.
         let delete_log = delete_log && !unstamped;
-        let mut w = World { delete_log, unstamped, jobs, fates, lag, ..World::default() };
+        let mut w = World { lag, delete_log, unstamped, jobs, fates, ..World::default() };
         for op in ops {
             w.happens(op)?;
         }

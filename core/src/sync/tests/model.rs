@@ -256,7 +256,12 @@ impl World {
             TaskKind::Window { from, to, .. } | TaskKind::Deleted { from, to } => {
                 Some((*from, *to))
             }
-            _ => None,
+            TaskKind::Scan { .. }
+            | TaskKind::Delta { .. }
+            | TaskKind::Keys { .. }
+            | TaskKind::Ids { .. }
+            | TaskKind::Count { .. }
+            | TaskKind::Job { .. } => None,
         };
         let (kind, step) = match &task.kind {
             TaskKind::Scan { after } | TaskKind::Keys { after } => {
@@ -308,10 +313,7 @@ impl World {
                 self.carry_out(&state, todo);
                 ("count", Step::Counted(there))
             }
-            TaskKind::Job { read, step } => {
-                let (kind, out) = self.job(read, step, task, puts, &state);
-                (kind, out)
-            }
+            TaskKind::Job { read, step } => self.job(read, step, task, puts, &state),
             TaskKind::Delta { .. } => unreachable!(),
         };
         self.kinds.push((slot, kind));

@@ -49,7 +49,7 @@ impl Pair {
     }
 
     fn stamps(rows: &BTreeMap<u32, i64>, from: Option<Time>, to: Time) -> u64 {
-        let (from, to) = (from.map(|t| t.as_second()), to.as_second());
+        let (from, to) = (from.map(Time::as_second), to.as_second());
         let base = time(0).as_second();
         let within = |s: &&i64| from.is_none_or(|f| f <= base + **s) && base + **s < to;
         rows.values().filter(within).count() as u64
@@ -114,7 +114,11 @@ impl Pair {
                 self.here.retain(|k, _| there.contains_key(k));
                 self.state.stepped(slot, None, &Step::Done, now);
             }
-            kind => panic!("{kind:?} was not to be expected"),
+            TaskKind::Scan { .. }
+            | TaskKind::Delta { .. }
+            | TaskKind::Deleted { .. }
+            | TaskKind::Ids { .. }
+            | TaskKind::Job { .. } => panic!("{kind:?} was not to be expected"),
         }
     }
 

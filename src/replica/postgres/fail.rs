@@ -1,0 +1,196 @@
+//! From the server's SQLSTATE codes to what the caller can do.
+//!
+//! Hides the codes. Invariant: the server's DETAIL and CONTEXT, which may show values of rows, are
+//! never said.
+
+use super::super::ReplicaError;
+use postgres::error::SqlState;
+use std::error::Error as _;
+
+/// A failure below the interface; it gets its "what was being done" at the boundary.
+#[derive(Debug)]
+pub(super) enum Fail {
+    Sql(postgres::Error),
+    /// The way to the server broke while rows were sent.
+    Io(std::io::Error),
+    Bug(String),
+    Said(ReplicaError),
+}
+
+impl From<postgres::Error> for Fail {
+    fn from(error: postgres::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<std::io::Error> for Fail {
+    /// `CopyInWriter` wraps what the server said into an error of IO.
+    fn from(error: std::io::Error) -> Self {
+        match error.downcast::<postgres::Error>() {
+            Ok(error) => Self::Sql(error),
+            Err(error) => Self::Io(error),
+        }
+    }
+}
+
+impl Fail {
+    /// What the server said, if it is a word of its own.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Sql(error) => error.code(),
+            Self::Io(_) | Self::Bug(_) | Self::Said(_) => None,
+        }
+    }
+
+    /// Whether the connection is gone: it must be made again.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Io(_) => true,
+            Self::Sql(error) => match error.code() {
+                Some(code) => leaving(code),
+                None => !is_ours(error),
+            },
+            Self::Bug(_) | Self::Said(_) => false,
+        }
+    }
+
+    pub(super) fn at(self, path: &str, doing: &str) -> ReplicaError {
+        match self {
+            Self::Said(error) => error,
+            Self::Bug(cause) => bug(path, doing, cause),
+            Self::Io(error) => unavailable(path, doing, &error.to_string(), GONE),
+            Self::Sql(error) => map(&error, path, doing),
+        }
+    }
+}
+
+/// The client's own complaints about what it was given.
+fn is_ours(error: &postgres::Error) -> bool {
+    let text = error.to_string();
+    ["error serializing", "error deserializing", "query returned", "invalid column", "expected "]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
+const GONE: &str = "nothing is lost; syncing goes on by itself when the server answers again";
+
+/// Codes with which the server ends a connection.
+fn leaving(code: &SqlState) -> bool {
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::DATABASE_DROPPED,
+    ]
+    .contains(code)
+        || code.code() == "57P05"
+        || code.code().starts_with("08")
+        // idle in a transaction for too long
+        || code.code() == "25P03"
+}
+
+pub(super) fn bug(path: &str, doing: &str, cause: impl Into<String>) -> ReplicaError {
+    ReplicaError::Bug { doing: doing.to_owned(), path: path.to_owned(), cause: cause.into() }
+}
+
+pub(super) fn unavailable(path: &str, doing: &str, cause: &str, hint: &str) -> ReplicaError {
+    ReplicaError::Unavailable {
+        doing: doing.to_owned(),
+        path: path.to_owned(),
+        cause: cause.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+/// The error with its causes, in one line.
+fn words(error: &postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn map(error: &postgres::Error, path: &str, doing: &str) -> ReplicaError {
+    let cause = words(error);
+    let Some(code) = error.code() else {
+        if is_ours(error) {
+            return bug(path, doing, cause);
+        }
+        return unavailable(path, doing, &cause, GONE);
+    };
+    if *code == SqlState::DISK_FULL {
+        let (doing, path) = (doing.to_owned(), path.to_owned());
+        return ReplicaError::DiskFull { doing, path, cause };
+    }
+    match hint(code) {
+        Some(hint) => unavailable(path, doing, &cause, hint),
+        None => bug(path, doing, cause),
+    }
+}
+
+/// What to do about codes that are no fault of ours.
+fn hint(code: &SqlState) -> Option<&'static str> {
+    const OBJECT: &str = "did somebody drop or alter a table of crmsync? let the object be loaded again: take it out of the configuration, reload, and put it back";
+    let exact: &[(SqlState, &'static str)] = &[
+        (SqlState::INVALID_PASSWORD, "look at `password` in [replica] and at the role's password"),
+        (
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            "look at the user in `url` of [replica] and at pg_hba.conf",
+        ),
+        (SqlState::INVALID_CATALOG_NAME, "make the database: createdb --encoding UTF8 NAME"),
+        (
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            "the role of [replica] needs CREATE and TEMPORARY on the database, and must own the schema and its tables",
+        ),
+        (
+            SqlState::LOCK_NOT_AVAILABLE,
+            "another session holds a lock: look at pg_locks and pg_stat_activity; it is tried again by itself",
+        ),
+        (
+            SqlState::QUERY_CANCELED,
+            "the server ended the statement for its time or at somebody's wish; it is tried again by itself",
+        ),
+        (
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            "this server is a standby or read-only: name the primary in `url` of [replica]",
+        ),
+        (SqlState::TOO_MANY_CONNECTIONS, "raise max_connections of the server, or lower `workers`"),
+        (SqlState::TOO_MANY_COLUMNS, "select fewer fields: a table holds 1600 columns"),
+        (
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            "a row of a table holds about 8 kB beside its long values: select fewer fields",
+        ),
+        (SqlState::UNDEFINED_TABLE, OBJECT),
+        (SqlState::UNDEFINED_COLUMN, OBJECT),
+        (SqlState::WRONG_OBJECT_TYPE, OBJECT),
+        (SqlState::INVALID_SCHEMA_NAME, OBJECT),
+        (SqlState::DATATYPE_MISMATCH, OBJECT),
+        (
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "a view may use the column: drop the view, sync, and make it again",
+        ),
+        (
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            "a view may use the table: drop the view, sync, and make it again",
+        ),
+    ];
+    if let Some((_, hint)) = exact.iter().find(|(c, _)| c == code) {
+        return Some(hint);
+    }
+    match code.code().get(..2)? {
+        // connection, transaction rolled back, resources, operator, system, configuration, storage
+        "08" | "40" | "57" | "25" => Some(GONE),
+        "53" | "58" | "XX" => Some("look at the server's log and its disk"),
+        "28" => Some("look at the user in `url` of [replica] and at pg_hba.conf"),
+        _ => None,
+    }
+}

@@ -1,0 +1,460 @@
+//! The replica in a schema of a `PostgreSQL` database.
+//!
+//! Hides SQL, the wire format of rows, and the connection: one that was lost is made again at the
+//! next use, and what was open in it is undone as a whole. Invariants: every write goes through
+//! [`Postgres::transact`], which checks whose schema it is before and keeps the change counter
+//! after; readers are never locked out by a load.
+
+mod book;
+mod encode;
+mod fail;
+mod link;
+mod load;
+mod make;
+mod merge;
+mod numeric;
+mod odd;
+mod open;
+mod params;
+mod places;
+mod plan;
+mod read;
+mod schema;
+mod sweep;
+mod tables;
+
+pub use link::Server;
+pub(in crate::replica) use places::{exists, remove, rename};
+
+use super::{
+    Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError, SweepPlan,
+};
+use book::Book;
+use crmsync_core::domain::{Batch, ObjectSchema, Time};
+use fail::Fail;
+use link::Db;
+use postgres::error::SqlState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Waits between attempts to get a lock for a change of a table; with the lock's own time-out of
+/// 2 s some 30 s in all.
+const AGAIN: [u64; 8] = [100, 250, 500, 1000, 2000, 3000, 4000, 4000];
+
+/// The schema of a connection's replica. Names with a meaning of their own get a `_` before.
+pub fn schema_name(connection: &str) -> String {
+    let name = super::naming::plain(connection);
+    let taken = name.starts_with("pg_") || name == "public" || name == "information_schema";
+    if taken { format!("_{name}") } else { name }
+}
+
+/// An open replica. Dropped without being closed it loses nothing.
+pub struct Postgres {
+    server: Server,
+    schema: String,
+    /// Server and schema, for people.
+    path: String,
+    /// The connection's name, for people who look into the schema.
+    name: String,
+    /// As whom we write.
+    owner: Option<Owner>,
+    /// `None` after the connection was lost.
+    link: Option<Db>,
+    /// A transaction is open; still so when a new one begins, somebody panicked within it.
+    busy: bool,
+    book: Book,
+    plans: merge::Plans,
+}
+
+/// A write transaction in which the schema is known to be ours.
+struct Work<'a> {
+    db: &'a mut Db,
+    book: &'a mut Book,
+    plans: &'a mut merge::Plans,
+    schema: &'a str,
+    path: &'a str,
+    /// Temporary tables that this transaction has filled.
+    staged: BTreeSet<String>,
+    /// Last used number of `_crmsync_seq`.
+    seq: i64,
+}
+
+impl Postgres {
+    /// Connects, makes the schema if there is none, adopts it if there is one.
+    pub(super) fn open(server: &Server, schema: &str, name: &str) -> Result<Self, ReplicaError> {
+        let mut replica = Self {
+            path: places::words(server, schema),
+            server: server.clone(),
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            owner: None,
+            link: None,
+            busy: false,
+            book: Book::default(),
+            plans: merge::Plans::default(),
+        };
+        replica.connected().map_err(|e| e.at(&replica.path, "opening the replica"))?;
+        Ok(replica)
+    }
+
+    /// The session, made if there is none.
+    fn connected(&mut self) -> Result<(), Fail> {
+        if self.link.is_some() && !self.busy {
+            return Ok(());
+        }
+        self.link = None;
+        self.busy = false;
+        let mut db = self.server.connect(&self.schema, &self.name).map_err(Fail::Said)?;
+        open::prepare(&mut db, &self.schema, &self.path)?;
+        open::admit(&mut db, &self.schema, &self.server)?;
+        self.book = Book::load(&mut db)?;
+        self.plans = merge::Plans::default();
+        self.link = Some(db);
+        Ok(())
+    }
+
+    /// Runs `f` on the session; one that turns out to be lost is put away.
+    fn on<T>(&mut self, f: impl FnOnce(&mut Db, &Book) -> Result<T, Fail>) -> Result<T, Fail> {
+        self.connected()?;
+        let Some(db) = &mut self.link else { return Err(lost()) };
+        let done = f(db, &self.book);
+        if done.as_ref().is_err_and(Fail::is_lost) {
+            self.link = None;
+        }
+        done
+    }
+
+    /// Reads, once more on a new session if the old one was lost meanwhile.
+    fn reading<T>(
+        &mut self,
+        doing: &str,
+        read: impl Fn(&mut Db, &Book) -> Result<T, Fail>,
+    ) -> Result<T, ReplicaError> {
+        let had = self.link.is_some();
+        let mut done = self.on(&read);
+        if had && done.as_ref().is_err_and(Fail::is_lost) {
+            done = self.on(&read);
+        }
+        done.map_err(|e| e.at(&self.path, doing))
+    }
+
+    /// Begins a transaction. A session that was lost while nobody used it is made again.
+    fn begin(&mut self) -> Result<(), Fail> {
+        const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+        let had = self.link.is_some();
+        let mut begun = self.on(|db, _| db.batch(BEGIN));
+        if had && begun.as_ref().is_err_and(Fail::is_lost) {
+            begun = self.on(|db, _| db.batch(BEGIN));
+        }
+        self.busy = begun.is_ok();
+        begun
+    }
+
+    /// Ends it. Whatever was done in a transaction that is taken back must not be remembered.
+    fn take_back(&mut self) {
+        let back = self.link.as_mut().map(|db| {
+            db.unprepare();
+            db.batch("ROLLBACK").and_then(|()| Book::load(db))
+        });
+        match back {
+            Some(Ok(book)) => self.book = book,
+            Some(Err(_)) | None => self.link = None,
+        }
+        self.plans.forget();
+        self.busy = false;
+    }
+
+    /// Runs `f` between the owner's check and the commit. `None` takes everything back.
+    fn transact<T>(
+        &mut self,
+        f: impl FnOnce(&mut Work<'_>) -> Result<Option<T>, Fail>,
+    ) -> Result<Option<T>, Fail> {
+        let Some(owner) = self.owner.clone() else {
+            return Err(Fail::Bug("nothing may be written before the replica is claimed".into()));
+        };
+        self.begin()?;
+        let Some(db) = &mut self.link else { return Err(lost()) };
+        let (schema, path) = (self.schema.as_str(), self.path.as_str());
+        let done = open::check(db, path, &owner).and_then(|before| {
+            let (book, plans) = (&mut self.book, &mut self.plans);
+            let staged = BTreeSet::new();
+            let mut work = Work { db: &mut *db, book, plans, schema, path, staged, seq: before };
+            let value = f(&mut work)?;
+            let after = work.seq;
+            if value.is_some() && after != before {
+                db.execute(
+                    r#"UPDATE "_crmsync_meta" SET "value" = $1 WHERE "key" = 'seq'"#,
+                    &[&after.to_string()],
+                )?;
+            }
+            if value.is_some() {
+                db.batch("COMMIT")?;
+            }
+            Ok(value)
+        });
+        if done.as_ref().is_ok_and(Option::is_some) {
+            self.busy = false;
+        } else {
+            self.take_back();
+        }
+        done
+    }
+}
+
+fn lost() -> Fail {
+    Fail::Io(std::io::Error::from(std::io::ErrorKind::NotConnected))
+}
+
+impl Replica for Postgres {
+    fn owner(&mut self) -> Result<Option<Owner>, ReplicaError> {
+        self.reading("reading the owner", |db, _| open::owner(&open::read(db, false)?))
+    }
+
+    fn claim(&mut self, owner: &Owner) -> Result<(), ReplicaError> {
+        let (path, name) = (self.path.clone(), self.name.clone());
+        let claimed = self.begin().and_then(|()| {
+            self.on_open(|db| {
+                open::claim(db, &path, &name, owner)?;
+                // A fence must hold after a crash of the server, too.
+                db.batch("SET LOCAL synchronous_commit = on; COMMIT")
+            })
+        });
+        if claimed.is_err() {
+            self.take_back();
+        }
+        self.busy = false;
+        claimed.map_err(|e| e.at(&self.path, "claiming the replica"))?;
+        self.owner = Some(owner.clone());
+        Ok(())
+    }
+
+    fn lay_out(
+        &mut self,
+        object: &ObjectSchema,
+        fields: &[String],
+        now: Time,
+    ) -> Result<LayoutChange, ReplicaError> {
+        let doing = format!("laying out the table of {}", object.name);
+        self.connected().map_err(|e| e.at(&self.path, &doing))?;
+        if self.owner.is_some() && tables::is_laid_out(&self.book, object, fields) {
+            return Ok(LayoutChange::default());
+        }
+        let mut waits = AGAIN.iter();
+        loop {
+            let done = self.transact(|work| {
+                work.db.batch("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = 0")?;
+                tables::lay_out(work, object, fields, now).map(Some)
+            });
+            match done {
+                Err(fail) if fail.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                    let Some(wait) = waits.next() else { return Err(fail.at(&self.path, &doing)) };
+                    std::thread::sleep(Duration::from_millis(*wait));
+                }
+                Err(fail) => return Err(fail.at(&self.path, &doing)),
+                Ok(change) => {
+                    self.plans.forget();
+                    return Ok(change.unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<Applied>, ReplicaError> {
+        let mut doing = String::from("beginning a write");
+        let done = self.transact(|work| {
+            let mut applied = Vec::with_capacity(changes.len());
+            for change in changes {
+                applied.push(one(work, change).inspect_err(|_| doing = words(change))?);
+            }
+            doing = String::from("committing a write");
+            Ok(Some(applied))
+        });
+        let applied = done.map_err(|e| e.at(&self.path, &doing))?;
+        if changes.iter().any(|c| matches!(c, Change::Forget { .. })) {
+            self.plans.forget();
+        }
+        Ok(applied.unwrap_or_default())
+    }
+
+    fn stream(
+        &mut self,
+        object: &str,
+        fields: &[String],
+        into: Into,
+        at: Time,
+        feed: &mut dyn FnMut() -> Fed,
+    ) -> Result<Option<Applied>, ReplicaError> {
+        // The source may let us wait: no transaction stands open before it answers.
+        let first = match feed() {
+            Fed::Abort => return Ok(None),
+            first @ (Fed::Batch(_) | Fed::Commit { .. }) => first,
+        };
+        let mut first = Some(first);
+        let mut next = || first.take().unwrap_or_else(&mut *feed);
+        let done = self.transact(|work| {
+            // The source sets the pace of a copy.
+            work.db.batch("SET LOCAL statement_timeout = 0")?;
+            let Some((total, state, key)) = streamed(work, object, fields, into, at, &mut next)?
+            else {
+                return Ok(None);
+            };
+            if key {
+                make::keyed(work, object)?;
+            }
+            tables::state(work, object, &state)?;
+            Ok(Some(total))
+        });
+        done.map_err(|e| e.at(&self.path, &format!("writing rows of {object}")))
+    }
+
+    fn states(&mut self) -> Result<BTreeMap<String, String>, ReplicaError> {
+        self.reading("reading the states", |db, _| read::states(db))
+    }
+
+    fn objects(&self) -> Vec<String> {
+        self.book.tables.keys().cloned().collect()
+    }
+
+    fn table_name(&self, object: &str) -> Option<String> {
+        self.book.tables.get(object).map(|t| t.name.clone())
+    }
+
+    fn counts(&mut self, object: &str) -> Result<Counts, ReplicaError> {
+        let doing = format!("counting {object}");
+        self.reading(&doing, |db, book| read::counts(db, book.table(object)?))
+    }
+
+    fn count_window(
+        &mut self,
+        object: &str,
+        from: Option<Time>,
+        to: Option<Time>,
+    ) -> Result<u64, ReplicaError> {
+        let doing = format!("counting {object}");
+        self.reading(&doing, |db, book| read::count_window(db, book, object, from, to))
+    }
+
+    fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError> {
+        let doing = format!("counting odd values of {object}");
+        self.reading(&doing, |db, _| read::odd_count(db, object))
+    }
+
+    fn sweep_plan(&mut self, object: &str) -> Result<Option<SweepPlan>, ReplicaError> {
+        let doing = format!("planning the sweep of {object}");
+        self.reading(&doing, |db, book| read::sweep_plan(db, book, object))
+    }
+
+    fn take_new_keys(
+        &mut self,
+        object: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, ReplicaError> {
+        let doing = format!("reading new keys of {object}");
+        self.reading(&doing, |db, book| read::new_keys(db, book, object, after, limit))
+    }
+
+    fn close(self: Box<Self>) -> Result<(), ReplicaError> {
+        // Nothing is open between two calls; the server forgets the session.
+        let mut this = *self;
+        drop(this.link.take());
+        Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    /// The client's own runtime must not end where others' futures run.
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            std::thread::spawn(move || drop(link));
+        }
+    }
+}
+
+impl Postgres {
+    /// On the session of the open transaction: it is not made anew when lost.
+    fn on_open<T>(&mut self, f: impl FnOnce(&mut Db) -> Result<T, Fail>) -> Result<T, Fail> {
+        self.link.as_mut().map_or_else(|| Err(lost()), f)
+    }
+}
+
+/// What was streamed, and the state and key of its commit; `None` if it was aborted.
+type Streamed = Option<(Applied, String, bool)>;
+
+fn streamed(
+    work: &mut Work<'_>,
+    object: &str,
+    fields: &[String],
+    into: Into,
+    at: Time,
+    next: &mut dyn FnMut() -> Fed,
+) -> Result<Streamed, Fail> {
+    if into == Into::FirstLoad && !work.book.table(object)?.made.has_key() {
+        return load::copy(work, object, fields, at, next);
+    }
+    let mut total = Applied::default();
+    loop {
+        match next() {
+            Fed::Batch(batch) => total.add(&merged(work, object, fields, into, &batch, at)?),
+            Fed::Commit { state, key } => return Ok(Some((total, state, key))),
+            Fed::Abort => return Ok(None),
+        }
+    }
+}
+
+fn merged(
+    work: &mut Work<'_>,
+    object: &str,
+    fields: &[String],
+    into: Into,
+    batch: &Batch,
+    at: Time,
+) -> Result<Applied, Fail> {
+    match into {
+        Into::FirstLoad => merge::merge(work, object, fields, batch, Mode::Upsert, at),
+        Into::Rows(mode) => merge::merge(work, object, fields, batch, mode, at),
+        Into::SweepKeys => sweep::keys(work, object, batch),
+    }
+}
+
+fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
+    match *change {
+        Change::Rows { object, fields, batch, mode, at } => {
+            merge::merge(work, object, fields, batch, mode, at)
+        }
+        Change::State { object, state } => tables::state(work, object, state),
+        Change::Deleted { object, ids, policy, at } => {
+            sweep::deleted(work, object, ids, policy, at)
+        }
+        Change::SweepBegin { object } => sweep::begin(work, object),
+        Change::SweepKeys { object, batch } => sweep::keys(work, object, batch),
+        Change::SweepEnd { object, as_, guard, at } => sweep::end(work, object, as_, guard, at),
+        Change::Key { object } => make::keyed(work, object).map(|()| Applied::default()),
+        Change::Forget { object } => tables::forget(work, object),
+        Change::Erase { before } => sweep::erase(work, before),
+    }
+}
+
+fn words(change: &Change<'_>) -> String {
+    match change {
+        Change::Rows { object, .. } => format!("writing rows of {object}"),
+        Change::State { object, .. } => format!("writing the state of {object}"),
+        Change::Deleted { object, .. } => format!("marking deleted rows of {object}"),
+        Change::SweepBegin { object }
+        | Change::SweepKeys { object, .. }
+        | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
+        Change::Key { object } => format!("building the key of {object}"),
+        Change::Forget { object } => format!("forgetting {object}"),
+        Change::Erase { .. } => "erasing deleted rows".to_owned(),
+    }
+}
+
+/// A name as an identifier of SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\"").replace('\0', ""))
+}
+
+/// A text as a literal of SQL.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
+}
