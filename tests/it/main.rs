@@ -22,6 +22,7 @@ mod support;
 
 mod architecture;
 mod bench_selftest;
+mod bulk;
 mod canary;
 mod control;
 mod demo;

@@ -254,6 +254,17 @@ impl Schema {
         Ok(rows.map(row).collect())
     }
 
+    /// Changes as its owner could make them.
+    pub fn tamper(&self, statements: &[String]) {
+        let script = format!("{};", statements.join(";\n"));
+        self.database.psql(&self.name, &script).unwrap_or_else(|e| panic!("{script}: {e}"));
+    }
+
+    /// The schema goes with everything in it.
+    pub fn lose(&self) {
+        self.database.sql(&format!("drop schema \"{}\" cascade", self.name));
+    }
+
     /// Every index of the schema agrees with its table (PostgreSQL's own `amcheck`).
     pub fn assert_intact(&self) {
         self.database.sql(&format!(

@@ -160,6 +160,22 @@ impl Replica {
         }
     }
 
+    /// Changes behind the daemon's back; each statement must succeed.
+    pub fn tamper(&self, statements: &[String]) {
+        match self {
+            Self::Sqlite(file) => file.tamper(statements),
+            Self::Postgres(schema) => schema.tamper(statements),
+        }
+    }
+
+    /// Takes all of it away. Nobody may be writing it.
+    pub fn lose(&self) {
+        match self {
+            Self::Sqlite(file) => file.lose(),
+            Self::Postgres(schema) => schema.lose(),
+        }
+    }
+
     /// One number, as of `select count(*) …`.
     pub fn number(&self, sql: &str) -> i64 {
         let rows = self.query(sql);

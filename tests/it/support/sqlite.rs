@@ -34,6 +34,25 @@ impl File {
         self.read(sql).map_err(|e| format!("{}: {e}", self.path.display()))
     }
 
+    /// Changes as anybody with the right to write could make them.
+    pub fn tamper(&self, statements: &[String]) {
+        let db = Connection::open(&self.path).expect("opening the replica for writing");
+        db.busy_timeout(std::time::Duration::from_secs(20)).expect("a timeout");
+        for sql in statements {
+            db.execute_batch(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
+    }
+
+    /// The file and what SQLite keeps beside it.
+    pub fn lose(&self) {
+        std::fs::remove_file(&self.path).expect("removing the replica");
+        for beside in ["-wal", "-shm"] {
+            let mut name = self.path.clone().into_os_string();
+            name.push(beside);
+            let _ = std::fs::remove_file(name);
+        }
+    }
+
     fn read(&self, sql: &str) -> rusqlite::Result<Vec<Row>> {
         let connection = self.open()?;
         let mut statement = connection.prepare(sql)?;
