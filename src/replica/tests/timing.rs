@@ -50,7 +50,7 @@ fn two_hundred_thousand_by_thirty() {
     let fields: Vec<(&str, FieldType)> = fields.iter().map(|(n, k)| (n.as_str(), *k)).collect();
     let all = names(&fields);
     for shuffled in [false, true] {
-        let mut bed = bed();
+        let mut bed = bed(Base::Sqlite);
         bed.lay_out(&schema("Account", &fields));
         let pages = pages(shuffled);
         for what in ["first load", "re-read without change"] {
@@ -86,7 +86,8 @@ fn two_hundred_thousand_by_thirty() {
         });
         eprintln!("sweep of {} keys, {} absent: {:?}", done.rows, done.deleted, begin.elapsed());
         let begin = std::time::Instant::now();
-        let Bed { replica, path, dir: _ } = bed;
+        let Bed { replica, place, dir: _dir, .. } = bed;
+        let Place::File(path) = place else { unreachable!() };
         replica.close().unwrap();
         let size = std::fs::metadata(&path).unwrap().len() / 1_000_000;
         eprintln!("close: {:?}, {size} MB", begin.elapsed());
