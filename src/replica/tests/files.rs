@@ -4,9 +4,9 @@ use super::*;
 use crate::replica::ReplicaError;
 use crate::replica::sqlite::Sqlite;
 use std::fs;
-use std::path::PathBuf;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// The daemon opens a replica in one thread and may work it in another.

@@ -51,9 +51,7 @@ impl Reader {
             }
             Place::Schema { server, schema } => {
                 let client = self.0.get_or_insert_with(|| server::client(Path::new(&server.host)));
-                client
-                    .batch_execute(&format!("SET search_path = \"{schema}\"; {sql}"))
-                    .expect(sql);
+                client.batch_execute(&format!("SET search_path = \"{schema}\"; {sql}")).expect(sql);
             }
         }
     }

@@ -66,7 +66,10 @@ impl Postgres {
     #[allow(clippy::disallowed_methods)]
     pub(super) fn start(options: &[&str]) -> Option<Self> {
         let Some(bin) = programs() else {
-            assert!(std::env::var_os("CRMSYNC_TEST_REQUIRE").is_none(), "PostgreSQL is not installed");
+            assert!(
+                std::env::var_os("CRMSYNC_TEST_REQUIRE").is_none(),
+                "PostgreSQL is not installed"
+            );
             eprintln!("NOT TESTED: PostgreSQL is not installed");
             return None;
         };
@@ -132,13 +135,19 @@ impl Drop for Postgres {
 /// The one that most tests share.
 pub(super) fn shared() -> Option<&'static Postgres> {
     static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
-    SHARED.get_or_init(|| Postgres::start(&["-c", "fsync=off", "-c", "shared_buffers=32MB"])).as_ref()
+    SHARED
+        .get_or_init(|| Postgres::start(&["-c", "fsync=off", "-c", "shared_buffers=32MB"]))
+        .as_ref()
 }
 
 /// A client of the test's own.
 pub(super) fn client(socket: &Path) -> postgres::Client {
     let mut config = postgres::Config::new();
-    config.host_path(socket).user("crmtest").dbname("postgres").connect_timeout(Duration::from_secs(10));
+    config
+        .host_path(socket)
+        .user("crmtest")
+        .dbname("postgres")
+        .connect_timeout(Duration::from_secs(10));
     let mut client = config.connect(postgres::NoTls).expect("a client of the test");
     client.batch_execute("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'").expect("a session");
     client
