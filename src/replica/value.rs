@@ -89,10 +89,13 @@ pub fn stamp(at: Time) -> Short {
         .unwrap_or_else(|| Short::new(b"0001-01-01T00:00:00.000Z"))
 }
 
+/// Why a text that is kept in its column is kept raw as well.
+pub const NUL_LEFT_OUT: &str = "NUL characters were left out";
+
 /// NUL ends a text for many readers of `SQLite` and is refused by `PostgreSQL`.
 fn plain_text(text: &str) -> (Cell<'_>, Option<&'static str>) {
     if text.as_bytes().contains(&0) {
-        (Cell::Owned(text.replace('\0', "")), Some("NUL characters were left out"))
+        (Cell::Owned(text.replace('\0', "")), Some(NUL_LEFT_OUT))
     } else {
         (Cell::Text(text), None)
     }

@@ -125,19 +125,30 @@ fn primary(db: &Connection, table: &str, column: &str, index: &str) -> Result<()
     Ok(())
 }
 
-/// Of rows with equal keys the last one that came stays, and what was odd in it.
+/// Of rows with equal keys the last one that came stays, and what was odd in it. An odd value of
+/// an earlier one is known by the good value in its column.
 fn drop_earlier(db: &Connection, object: &str, table: &str, key: &str) -> Result<(), Fail> {
+    let several = format!("SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1");
+    let odd: Vec<(String, String)> = db
+        .prepare(&format!(
+            r#"SELECT "key", "column_name" FROM "_crmsync_odd"
+               WHERE "object" = ?1 AND "reason" <> ?2 AND "key" IN ({several})"#
+        ))?
+        .query_map([object, value::NUL_LEFT_OUT], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
     db.execute_batch(&format!(
-        "DELETE FROM {table} WHERE rowid IN (SELECT a.rowid FROM {table} a WHERE EXISTS
-           (SELECT 1 FROM {table} b WHERE b.{key} = a.{key} AND b.rowid > a.rowid))"
+        "DELETE FROM {table} WHERE rowid NOT IN (SELECT max(rowid) FROM {table} GROUP BY {key})"
     ))?;
-    db.execute(
-        &format!(
-            r#"DELETE FROM "_crmsync_odd" AS o WHERE o."object" = ?1 AND EXISTS
-               (SELECT 1 FROM {table} t WHERE t.{key} = o."key" AND t."_synced_at" > o."at")"#
-        ),
-        [object],
-    )?;
+    for (id, column) in odd {
+        let good = format!("SELECT 1 FROM {table} WHERE {key} = ?3 AND {} IS NOT NULL", quoted(&column));
+        db.execute(
+            &format!(
+                r#"DELETE FROM "_crmsync_odd"
+                   WHERE "object" = ?1 AND "column_name" = ?2 AND "key" = ?3 AND EXISTS ({good})"#
+            ),
+            params![object, column, id],
+        )?;
+    }
     Ok(())
 }
 
