@@ -20,13 +20,19 @@ impl Commands for Desk {
     fn status(&self, name: Option<String>, all: bool) -> Reply<'_, StatusReply> {
         Box::pin(async move {
             let shared = self.supervisor.shared();
-            let every = self.lines(false).await?;
+            let mut every = self.lines().await;
+            let summary = summary(&every);
             let connections = match name {
                 Some(name) => {
                     let (_, handle) = self.handle(&name)?;
                     handle.status().await.into_iter().collect()
                 }
-                None => self.lines(all).await?,
+                None => {
+                    if all {
+                        every.extend(self.retired().map_err(|e| store("reading status", &e))?);
+                    }
+                    every
+                }
             };
             Ok(StatusReply {
                 schema: SCHEMA_VERSION,
@@ -34,7 +40,7 @@ impl Commands for Desk {
                     version: env!("CARGO_PKG_VERSION").into(),
                     pid: std::process::id(),
                     started: shared.started,
-                    summary: summary(&every),
+                    summary,
                     warnings: self.warnings(),
                     generation: shared.generation(),
                 },

@@ -110,15 +110,11 @@ impl Desk {
         warnings
     }
 
-    pub(super) async fn lines(&self, all: bool) -> Result<Vec<ConnectionStatus>, Refusal> {
+    /// A line for each connection that is not being put away.
+    pub(super) async fn lines(&self) -> Vec<ConnectionStatus> {
         let handles = self.supervisor.handles();
-        let asked = handles.iter().map(|(_, handle)| handle.status());
-        let mut lines: Vec<_> =
-            futures_util::future::join_all(asked).await.into_iter().flatten().collect();
-        if all {
-            lines.extend(self.retired().map_err(|e| store("reading status", &e))?);
-        }
-        Ok(lines)
+        let shown = handles.iter().map(|(_, handle)| handle.line());
+        futures_util::future::join_all(shown).await.into_iter().flatten().collect()
     }
 
     /// The connection whose open request has this id.
@@ -157,7 +153,7 @@ impl Desk {
     pub(super) async fn reload_now(&self) -> Result<ReloadReply, Refusal> {
         systemd::reloading();
         let result = self.try_reload().await;
-        let status = summary(&self.lines(false).await.unwrap_or_default());
+        let status = summary(&self.lines().await);
         systemd::ready(&status);
         if let Err(refusal) = &result {
             tracing::error!("{}", refusal.message);
@@ -200,7 +196,7 @@ impl Desk {
 
     /// The line that systemd shows.
     pub async fn summary(&self) -> String {
-        summary(&self.lines(false).await.unwrap_or_default())
+        summary(&self.lines().await)
     }
 
     pub(super) fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {

@@ -9,7 +9,9 @@ use super::excerpt::Masked;
 use super::keys::{self, Key, Kind, Section};
 use super::raw::{self, Node, Place, Value};
 use super::report::{Problem, Report};
-use super::settings::{Daemon, Database, Network, Notify, QuietHours, Retention, SecretRef, Smtp, SmtpTls};
+use super::settings::{
+    Daemon, Database, Network, Notify, QuietHours, Retention, SecretRef, Smtp, SmtpTls,
+};
 use super::shape::join;
 use super::show::{Origin, Origins, Shown};
 use super::value::{self, is_loopback};

@@ -92,9 +92,18 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
         ("daemon.socket", *socket == now.socket),
         ("daemon.workers", *workers == now.workers),
         ("replica.url", a.map(url) == b.map(url)),
-        ("replica.password", a.map(|d| &d.password) == b.map(|d| &d.password)),
-        ("replica.readers", a.map(|d| &d.readers) == b.map(|d| &d.readers)),
-        ("replica.ca_file", a.map(|d| &d.ca_file) == b.map(|d| &d.ca_file)),
+        (
+            "replica.password",
+            a.and_then(|d| d.password.as_ref()) == b.and_then(|d| d.password.as_ref()),
+        ),
+        (
+            "replica.readers",
+            a.and_then(|d| d.readers.as_ref()) == b.and_then(|d| d.readers.as_ref()),
+        ),
+        (
+            "replica.ca_file",
+            a.and_then(|d| d.ca_file.as_ref()) == b.and_then(|d| d.ca_file.as_ref()),
+        ),
     ];
     checks.iter().filter(|(_, same)| !same).map(|(key, _)| (*key).to_owned()).collect()
 }

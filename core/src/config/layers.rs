@@ -11,7 +11,8 @@ use config::{Config, ConfigError, Map, ValueKind};
 use std::collections::BTreeMap;
 
 /// The sections at the top of a file.
-pub(super) const SECTIONS: [&str; 5] = ["connections", "daemon", "network", "notify", "retention"];
+pub(super) const SECTIONS: [&str; 6] =
+    ["connections", "daemon", "network", "notify", "replica", "retention"];
 
 #[derive(Debug, Clone)]
 struct Layer(Map<String, config::Value>);

@@ -6,5 +6,6 @@ mod effective;
 mod golden;
 mod property;
 mod reload;
+mod replica;
 mod shipped;
 mod support;

@@ -169,6 +169,13 @@ impl Handle {
             Err(_) => self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
+
+    /// Its line as it stood after the last thing that happened to it. For the whole table: a
+    /// thousand connections are not woken to say what they said before.
+    pub async fn line(&self) -> Option<ConnectionStatus> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if shown.is_some() { shown } else { self.status().await }
+    }
 }
 
 /// A run under way.
@@ -358,11 +365,13 @@ impl Actor {
     async fn live(mut self) {
         let mut rested = self.shared.env.instant();
         loop {
+            self.show();
             let wake = self.wake_in(rested);
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Shutdown(done)) => {
                         self.shut_down().await;
+                        self.hide();
                         let _ = done.send(());
                         return;
                     }
@@ -373,6 +382,7 @@ impl Actor {
                         if let Some(gate) = &self.gate {
                             gate.leave(&self.id);
                         }
+                        self.hide();
                         let _ = done.send(());
                         return;
                     }
@@ -385,6 +395,17 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// Leaves its line for [`Handle::line`].
+    fn show(&self) {
+        let status = self.status();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+
+    /// Nothing is to be shown of a connection that is put away.
+    fn hide(&self) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// How long it may sleep when nothing comes. Counted from the last wake, not from the last

@@ -211,7 +211,7 @@ fn statement(table: &Table, plan: &Plan, stage: &str, mode: Mode) -> Option<Stri
                      WHERE t.{key} IS NULL OR {differs}t."_hidden_at" IS NOT NULL
                        OR t."_deleted_at" IS DISTINCT FROM {mark}),
                    i AS (INSERT INTO {name} ({all}, "_synced_at", "_crmsync_seq", "_deleted_at")
-                     SELECT {all}, $1, "_crmsync_next", "_deleted_at" FROM c WHERE "_crmsync_new"
+                     SELECT {all}, $1::timestamptz, "_crmsync_next", "_deleted_at" FROM c WHERE "_crmsync_new"
                      RETURNING 1),
                    u AS (UPDATE {name} t SET {sets}{touched}, "_deleted_at" = c."_crmsync_mark",
                        "_hidden_at" = NULL

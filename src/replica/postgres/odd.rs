@@ -100,7 +100,7 @@ fn note(
         &format!(
             r#"INSERT INTO "_crmsync_odd" AS o
                  ("object", "key", "column_name", "raw", "raw_bytes", "reason", "at")
-               SELECT $1, f.k, f.c, f.raw, f.bytes, f.reason, $7
+               SELECT $1::text, f.k, f.c, f.raw, f.bytes, f.reason, $7::timestamptz
                FROM unnest($2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[])
                  AS f (k, c, raw, bytes, reason) {condition}
                ON CONFLICT ("object", "key", "column_name") DO UPDATE

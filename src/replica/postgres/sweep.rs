@@ -130,7 +130,7 @@ pub(super) fn keys(work: &mut Work<'_>, object: &str, batch: &Batch) -> Result<A
         let numbers: Vec<Option<i64>> = page.iter().map(|key| key.number()).collect();
         applied.changed += work.db.execute(
             r#"INSERT INTO "_crmsync_seen"
-               SELECT $1, * FROM unnest($2::text[], $3::bigint[]) ON CONFLICT DO NOTHING"#,
+               SELECT $1::text, * FROM unnest($2::text[], $3::bigint[]) ON CONFLICT DO NOTHING"#,
             &[&object, &texts, &numbers],
         )?;
     }

@@ -173,10 +173,10 @@ fn note(
         }
         work.db.execute(
             r#"INSERT INTO "_crmsync_field" AS f VALUES
-                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $11 THEN $10 END)
+                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::timestamptz, CASE WHEN $11::boolean THEN $10::timestamptz END)
                ON CONFLICT ("object", "column_name") DO UPDATE SET "field" = $3, "label" = $4,
                  "kind" = $5, "source_type" = $6, "position" = $7, "current" = $8, "selected" = $9,
-                 "gone_at" = CASE WHEN $11 THEN coalesce(f."gone_at", $10) END"#,
+                 "gone_at" = CASE WHEN $11::boolean THEN coalesce(f."gone_at", $10::timestamptz) END"#,
             &[
                 &object,
                 &c.column,

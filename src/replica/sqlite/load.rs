@@ -238,10 +238,11 @@ impl<'a> Appender<'a> {
         let stamp = target
             .and_then(|t| batch.get(row, t.from).map(|text| value::convert(t.kind, text).0))
             .filter(|cell| cell.text().is_some());
-        Ok(match (deleted, stamp) {
+        match (deleted, stamp) {
             (false, _) => self.insert.raw_bind_parameter(at, &Cell::Null)?,
             (true, Some(stamp)) => self.insert.raw_bind_parameter(at, &stamp)?,
             (true, None) => self.insert.raw_bind_parameter(at, self.now.as_str())?,
-        })
+        }
+        Ok(())
     }
 }

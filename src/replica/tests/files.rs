@@ -1,13 +1,12 @@
 //! The file: rights, claims, fences, and what stands in the way.
 
 use super::*;
-use crate::replica::Replica as _;
 use crate::replica::ReplicaError;
 use crate::replica::sqlite::Sqlite;
-use rusqlite::types::Value::Integer;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// The daemon opens a replica in one thread and may work it in another.
@@ -15,6 +14,31 @@ const _: fn() = || {
     fn send<T: Send>() {}
     send::<Sqlite>();
 };
+
+/// A file whose parts are looked at.
+struct Bed {
+    replica: Sqlite,
+    path: PathBuf,
+    /// Lives as long as the file is needed.
+    dir: tempfile::TempDir,
+}
+
+impl Bed {
+    fn account() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sf.db");
+        let mut replica = Sqlite::open(&path, "sf").unwrap();
+        replica.claim(&owner()).unwrap();
+        replica.lay_out(&schema("Account", &KINDS), &names(&KINDS), t(AT)).unwrap();
+        Self { replica, path, dir }
+    }
+
+    fn rows(&mut self, fields: &[&str], batch: &Batch, at: &str) {
+        let (object, fields) = ("Account", strings(fields));
+        let rows = Change::Rows { object, fields: &fields, batch, mode: Mode::Upsert, at: t(at) };
+        self.replica.write(&[rows]).unwrap();
+    }
+}
 
 const AT: &str = "2024-05-01T10:00:00Z";
 
@@ -80,69 +104,6 @@ fn a_file_moved_away_while_open_swallows_nothing() {
     let other = Sqlite::open(&bed.path, "sf").unwrap();
     assert!(matches!(bed.replica.write(&state), Err(ReplicaError::Unavailable { .. })));
     assert!(other.objects().is_empty());
-}
-
-#[test]
-fn an_existing_file_is_adopted_with_its_states_and_its_mode() {
-    let mut bed = Bed::account();
-    bed.write(Change::State { object: "Account", state: r#"{"cursor":1}"# });
-    assert_eq!(bed.write(Change::State { object: "Account", state: r#"{"cursor":2}"# }).changed, 1);
-    assert_eq!(bed.write(Change::State { object: "Account", state: r#"{"cursor":2}"# }).changed, 0);
-    let Bed { replica, path, dir: _ } = bed;
-    replica.close().unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
-    let mut replica = Sqlite::open(&path, "sf").unwrap();
-    assert_eq!(replica.owner().unwrap(), Some(owner()));
-    assert_eq!(replica.states().unwrap()["Account"], r#"{"cursor":2}"#);
-    assert_eq!((replica.objects(), mode(&path)), (vec!["Account".to_owned()], 0o660));
-    // A lost store knows another connection: it adopts on purpose, with the next epoch.
-    let adopter = |epoch| Owner { connection: "c2".into(), epoch, ..owner() };
-    assert!(matches!(replica.claim(&adopter(1)), Err(ReplicaError::NotOurs { .. })));
-    replica.claim(&adopter(2)).unwrap();
-    assert_eq!(replica.owner().unwrap(), Some(adopter(2)));
-}
-
-#[test]
-fn another_org_and_an_older_owner_are_refused() {
-    let mut bed = Bed::account();
-    let claim = |bed: &mut Bed, o: Owner| bed.replica.claim(&o);
-    for other in [
-        Owner { org_id: "00D000000000002".into(), epoch: 9, ..owner() },
-        Owner { provider: "tryton".into(), epoch: 9, ..owner() },
-        Owner { epoch: 0, ..owner() },
-    ] {
-        let refused = claim(&mut bed, other).unwrap_err();
-        assert!(matches!(refused, ReplicaError::NotOurs { .. }), "{refused}");
-        assert!(refused.to_string().contains("hint: "), "{refused}");
-    }
-    assert_eq!(bed.replica.owner().unwrap(), Some(owner()));
-    // A later owner takes the file: whoever had it before writes nothing more.
-    let mut later = Sqlite::open(&bed.path, "sf").unwrap();
-    later.claim(&Owner { epoch: 2, connection: "c9".into(), ..owner() }).unwrap();
-    let fields = strings(&["Id"]);
-    let some = keys(&["1"]);
-    let rows = Change::Rows {
-        object: "Account",
-        fields: &fields,
-        batch: &some,
-        mode: Mode::Upsert,
-        at: t(AT),
-    };
-    let refused = bed.replica.write(&[rows]).unwrap_err();
-    assert!(matches!(refused, ReplicaError::NotOurs { .. }), "{refused}");
-    assert!(bed.replica.lay_out(&schema("Lead", &KINDS), &fields, t(AT)).is_err());
-    assert_eq!(bed.one("SELECT count(*) FROM account"), Integer(0));
-    assert_eq!(later.write(&[rows]).unwrap()[0].inserted, 1);
-}
-
-#[test]
-fn nothing_is_written_before_a_claim() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut replica = Sqlite::open(&dir.path().join("x.db"), "x").unwrap();
-    assert_eq!(replica.owner().unwrap(), None);
-    let refused = replica.write(&[Change::State { object: "A", state: "{}" }]);
-    assert!(matches!(refused, Err(ReplicaError::Bug { .. })));
-    assert!(replica.states().unwrap().is_empty());
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Killed at any moment: the rows and the state of one write are all there or not at all.
 
 use super::*;
-use crate::replica::Replica as _;
-use crate::replica::sqlite::Sqlite;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -15,9 +13,8 @@ const PER_WRITE: u64 = 50;
 #[ignore = "started by killed_writes_are_whole_or_absent"]
 #[allow(clippy::disallowed_methods, clippy::print_stdout)]
 fn victim() {
-    let Some(path) = std::env::var_os(VICTIM) else { return };
-    let mut replica = Sqlite::open(Path::new(&path), "sf").unwrap();
-    replica.claim(&owner()).unwrap();
+    let Ok(place) = std::env::var(VICTIM) else { return };
+    let mut replica = claimed(&from_words(&place));
     let account = schema("Account", &KINDS);
     let fields = strings(&["Id", "Name"]);
     replica.lay_out(&account, &names(&KINDS), t("2024-01-01T00:00:00Z")).unwrap();
@@ -39,15 +36,29 @@ fn victim() {
     }
 }
 
-#[test]
-fn killed_writes_are_whole_or_absent() {
+/// A place as a word for another process, and back.
+fn words(place: &Place) -> String {
+    match place {
+        Place::File(path) => path.display().to_string(),
+        Place::Schema { server, schema } => format!("{}#{schema}", server.host),
+    }
+}
+
+fn from_words(words: &str) -> Place {
+    let Some((socket, schema)) = words.split_once('#') else { return Place::File(words.into()) };
+    let server = server::at(Path::new(socket));
+    Place::Schema { server, schema: schema.to_owned() }
+}
+
+fn killed_writes_are_whole_or_absent(base: Base) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("sf.db");
+    let place = place(base, dir.path());
+    let mut reader = Reader::default();
     let mut last = 0;
     for round in 0..12_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "replica::tests::kills::victim", "--ignored", "--nocapture"])
-            .env(VICTIM, &path)
+            .env(VICTIM, words(&place))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -63,16 +74,20 @@ fn killed_writes_are_whole_or_absent() {
         child.kill().unwrap();
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
-        let mut replica = Sqlite::open(&path, "sf").unwrap();
+        let mut replica = open(&place);
         let writes: u64 = replica.states().unwrap()["Account"].parse().unwrap();
         assert!(writes > last, "round {round}: {writes} after {last}");
         assert_eq!(replica.counts("Account").unwrap().live, writes * PER_WRITE, "round {round}");
-        let seq = query(
-            &path,
-            "SELECT max(_crmsync_seq), (SELECT CAST(value AS INTEGER) FROM _crmsync_meta WHERE key = 'seq') FROM account",
+        let seq = reader.query(
+            &place,
+            "SELECT max(_crmsync_seq), (SELECT CAST(value AS BIGINT) FROM _crmsync_meta WHERE key = 'seq') FROM account",
         );
         assert_eq!(seq[0][0], seq[0][1]);
-        assert_eq!(query(&path, "PRAGMA integrity_check"), [[text("ok")]]);
+        if let Place::File(path) = &place {
+            assert_eq!(query(path, "PRAGMA integrity_check"), [[text("ok")]]);
+        }
         last = writes;
     }
 }
+
+on_both! { killed_writes_are_whole_or_absent }

@@ -6,9 +6,8 @@ use rusqlite::types::Value::{Integer as Int, Null, Real};
 
 const AT: &str = "2024-05-01T10:00:00Z";
 
-#[test]
-fn a_second_look_changes_nothing_and_a_new_field_gets_a_column() {
-    let mut bed = bed();
+fn a_second_look_changes_nothing_and_a_new_field_gets_a_column(base: Base) {
+    let mut bed = bed(base);
     let mut fields = vec![("Id", Text), ("Name", Text)];
     let first = bed.lay_out(&schema("Account", &fields));
     assert!(first.created && first.added.is_empty());
@@ -27,9 +26,8 @@ fn a_second_look_changes_nothing_and_a_new_field_gets_a_column() {
     );
 }
 
-#[test]
-fn a_removed_field_keeps_its_column_is_told_once_and_is_filled_when_it_comes_back() {
-    let mut bed = bed();
+fn a_removed_field_keeps_its_column_is_told_once_and_is_filled_when_it_comes_back(base: Base) {
+    let mut bed = bed(base);
     let both = schema("Account", &[("Id", Text), ("Name", Text)]);
     let less = schema("Account", &[("Id", Text)]);
     bed.lay_out(&both);
@@ -47,9 +45,8 @@ fn a_removed_field_keeps_its_column_is_told_once_and_is_filled_when_it_comes_bac
     assert_eq!(select(&mut bed, &["Id", "Name", "NoSuchField"]).added, ["Name"]);
 }
 
-#[test]
-fn a_wider_type_keeps_the_column_and_converts_what_is_there() {
-    let mut bed = bed();
+fn a_wider_type_keeps_the_column_and_converts_what_is_there(base: Base) {
+    let mut bed = bed(base);
     let of = |n, b, d| schema("Account", &[("Id", Text), ("N", n), ("B", b), ("D", d)]);
     bed.lay_out(&of(Integer, Boolean, Date));
     let rows = batch(&[
@@ -57,7 +54,7 @@ fn a_wider_type_keeps_the_column_and_converts_what_is_there() {
         [Some("2"), Some("9007199254740993"), None, None],
     ]);
     bed.rows(&["Id", "N", "B", "D"], &rows, AT);
-    Connection::open(&bed.path).unwrap().execute_batch("CREATE INDEX mine ON account (n)").unwrap();
+    bed.change("CREATE INDEX mine ON account (n)");
     let wider = bed.lay_out(&of(Decimal, Text, Text));
     assert_eq!(wider.widened, ["N", "B", "D"]);
     assert!(wider.beside.is_empty() && wider.added.is_empty());
@@ -65,7 +62,13 @@ fn a_wider_type_keeps_the_column_and_converts_what_is_there() {
         bed.sql("SELECT n, b, d FROM account ORDER BY id"),
         [[Real(5.0), text("true"), text("2024-01-01")], [text("9007199254740993"), Null, Null]]
     );
-    assert_eq!(bed.one("SELECT count(*) FROM sqlite_master WHERE name = 'mine'"), Int(1));
+    let indexes = match base {
+        Base::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = 'mine'",
+        Base::Postgres => {
+            "SELECT count(*) FROM pg_indexes WHERE indexname = 'mine' AND schemaname = current_schema"
+        }
+    };
+    assert_eq!(bed.one(indexes), Int(1));
     // The source tells the same values in the new types: nothing to write.
     let same = batch(&[
         [Some("1"), Some("5.00"), Some("true"), Some("2024-01-01")],
@@ -74,9 +77,8 @@ fn a_wider_type_keeps_the_column_and_converts_what_is_there() {
     assert_eq!(bed.rows(&["Id", "N", "B", "D"], &same, AT).changed, 0);
 }
 
-#[test]
-fn any_other_type_gets_a_column_beside_and_comes_back_to_its_own() {
-    let mut bed = bed();
+fn any_other_type_gets_a_column_beside_and_comes_back_to_its_own(base: Base) {
+    let mut bed = bed(base);
     let of = |kind| schema("Account", &[("Id", Text), ("X", kind), ("X_date_time", Text)]);
     bed.lay_out(&of(Text));
     bed.rows(&["Id", "X", "X_date_time"], &batch(&[[Some("1"), Some("free"), Some("taken")]]), AT);
@@ -95,9 +97,8 @@ fn any_other_type_gets_a_column_beside_and_comes_back_to_its_own() {
     assert_eq!(bed.one("SELECT x FROM account"), text("again"));
 }
 
-#[test]
-fn names_that_would_be_one_stay_two_also_beside_our_own() {
-    let mut bed = bed();
+fn names_that_would_be_one_stay_two_also_beside_our_own(base: Base) {
+    let mut bed = bed(base);
     let long = |c: &str| format!("{}{c}", "Field".repeat(30));
     let (a, b) = (long("a"), long("b"));
     let fields = [
@@ -135,9 +136,8 @@ fn names_that_would_be_one_stay_two_also_beside_our_own() {
     }
 }
 
-#[test]
-fn eight_hundred_fields_fit() {
-    let mut bed = bed();
+fn eight_hundred_fields_fit(base: Base) {
+    let mut bed = bed(base);
     let many: Vec<String> = (0..900).map(|i| format!("F{i}__c")).collect();
     let mut fields = vec![("Id", Text)];
     fields.extend(many.iter().map(|f| (f.as_str(), Decimal)));
@@ -160,11 +160,20 @@ fn eight_hundred_fields_fit() {
     }
 }
 
-#[test]
-fn a_schema_without_its_key_is_refused() {
-    let mut bed = bed();
+fn a_schema_without_its_key_is_refused(base: Base) {
+    let mut bed = bed(base);
     let mut bad = schema("Account", &[("Id", Text)]);
     bad.key = "Other".into();
     assert!(bed.replica.lay_out(&bad, &strings(&["Id"]), t(AT)).is_err());
     assert!(bed.replica.objects().is_empty());
+}
+
+on_both! {
+    a_second_look_changes_nothing_and_a_new_field_gets_a_column,
+    a_removed_field_keeps_its_column_is_told_once_and_is_filled_when_it_comes_back,
+    a_wider_type_keeps_the_column_and_converts_what_is_there,
+    any_other_type_gets_a_column_beside_and_comes_back_to_its_own,
+    names_that_would_be_one_stay_two_also_beside_our_own,
+    eight_hundred_fields_fit,
+    a_schema_without_its_key_is_refused,
 }

@@ -1,242 +1,190 @@
-//! First loads: rows appended without a key, and the table that comes of it.
+//! First loads: pages that go on after a kill, keys at the end, aborts, odd values on the way.
 
 use super::*;
-use crate::replica::sqlite::Sqlite;
-use crate::replica::{Counts, Deletes, Fed, Into, Replica as _, ReplicaError};
+use crate::replica::{Counts, Deletes, Fed, Into};
 use rusqlite::types::Value::{Integer, Null};
+use std::collections::VecDeque;
 
 const AT: &str = "2024-05-01T10:00:00Z";
-const LATER: &str = "2024-05-02T10:00:00Z";
-const FIELDS: [&str; 4] = ["Id", "Name", "Count__c", "IsDeleted"];
+const FIELDS: [&str; 5] = ["Id", "Name", "Count__c", "IsDeleted", "SystemModstamp"];
 
-type Row = [Option<&'static str>; 4];
+type Row<'a> = [Option<&'a str>; 5];
 
-fn row(id: &'static str, name: &'static str) -> Row {
-    [Some(id), Some(name), None, Some("false")]
+fn row<'a>(id: &'a str, name: &'a str) -> Row<'a> {
+    [Some(id), Some(name), Some("1"), Some("false"), Some("2024-04-01T00:00:00Z")]
 }
 
-/// Pages fed one after the other, each as one batch, then the end.
-fn stream(bed: &mut Bed, pages: &[&[Row]], at: &str, end: Fed) -> Option<Applied> {
-    let mut fed: Vec<Fed> = pages.iter().map(|rows| Fed::Batch(batch(rows))).collect();
-    fed.push(end);
-    let mut fed = fed.into_iter();
-    let mut feed = || fed.next().expect("not asked again after the end");
-    bed.replica
-        .stream("Account", &strings(&FIELDS), Into::FirstLoad, t(at), &mut feed)
-        .expect("stream")
+fn feed(bed: &mut Bed, into: Into, fed: Vec<Fed>) -> Option<Applied> {
+    let mut fed = VecDeque::from(fed);
+    let fields = strings(&FIELDS);
+    let done = bed
+        .replica
+        .stream("Account", &fields, into, t(AT), &mut || fed.pop_front().expect("no more is asked"))
+        .expect("stream");
+    assert!(fed.is_empty(), "the rest was not asked for");
+    done
 }
 
-fn commit(state: &str, key: bool) -> Fed {
-    Fed::Commit { state: state.to_owned(), key }
+fn page(bed: &mut Bed, rows: &[Row<'_>], state: &str, key: bool) -> Applied {
+    let mut fed: Vec<Fed> = rows.chunks(3).map(|c| Fed::Batch(batch(c))).collect();
+    fed.push(Fed::Commit { state: state.into(), key });
+    feed(bed, Into::FirstLoad, fed).expect("committed")
 }
 
-fn keyed(bed: &Bed) -> bool {
-    bed.one("SELECT pk FROM pragma_table_info('account') WHERE name = 'id'") == Integer(1)
-}
-
-fn names_by_id(bed: &Bed) -> Vec<Vec<Value>> {
-    bed.sql("SELECT id, name FROM account ORDER BY id")
-}
-
-#[test]
-fn a_loaded_table_is_the_one_that_would_have_been_made_with_its_key() {
-    let mut bed = Bed::account();
-    let whole = |bed: &Bed| {
-        bed.sql(
-            "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = 'account' ORDER BY 1, 2",
-        )
-    };
-    let made = whole(&bed);
-    let first = stream(&mut bed, &[&[row("2", "b"), row("3", "c")]], AT, commit("1", false));
-    assert_eq!(first.map(|a| (a.rows, a.changed, a.inserted)), Some((2, 2, 2)));
-    assert!(!keyed(&bed));
+fn pages_go_on_after_a_restart_and_end_with_a_key(base: Base) {
+    let mut bed = Bed::account(base);
+    let first = page(&mut bed, &[row("b", "1"), row("a", "2")], "at 2", false);
+    assert_eq!((first.rows, first.inserted, first.odd), (2, 2, 0));
+    bed.reopen();
+    assert_eq!(bed.replica.states().unwrap()["Account"], "at 2");
     assert_eq!(bed.replica.counts("Account").unwrap().live, 2);
-    assert_eq!(bed.replica.states().unwrap()["Account"], "1");
-    stream(&mut bed, &[&[row("1", "a")], &[row("4", "d")]], AT, commit("2", true));
-    assert!(keyed(&bed));
-    assert_eq!(whole(&bed), made);
-    assert_eq!(bed.one("PRAGMA integrity_check"), text("ok"));
+    assert_eq!(bed.replica.objects(), ["Account"]);
+    page(&mut bed, &[row("A", "3"), row("c", "4")], "done", true);
     assert_eq!(
-        bed.one("SELECT group_concat(_crmsync_seq) FROM account ORDER BY id"),
-        text("1,2,3,4")
-    );
-    let plan = bed.sql("EXPLAIN QUERY PLAN SELECT * FROM account WHERE id = '1'");
-    assert_eq!(plan[0][3], text("SEARCH account USING INDEX sqlite_autoindex_account_1 (id=?)"));
-    // The key is one: for others, and for our own merge.
-    let other = Connection::open(&bed.path).unwrap();
-    let twice = "INSERT INTO account (id, _synced_at, _crmsync_seq) VALUES ('1', '', 0)";
-    assert!(other.execute(twice, []).is_err());
-    let again = batch(&[row("1", "a"), row("5", "e")]);
-    let done = bed.rows(&FIELDS, &again, LATER);
-    assert_eq!((done.changed, done.inserted), (1, 1));
-    other.execute_batch("VACUUM").unwrap();
-    drop(other);
-    let Bed { replica, path, dir: _dir } = bed;
-    replica.close().unwrap();
-    assert_eq!(query(&path, "PRAGMA integrity_check"), [[text("ok")]]);
-    // The system's own tool is another version of the database.
-    match std::process::Command::new("sqlite3").arg(&path).arg("PRAGMA integrity_check").output() {
-        Ok(out) => assert_eq!(String::from_utf8_lossy(&out.stdout), "ok\n"),
-        Err(e) => eprintln!("NOT TESTED: another version reads it: {e}"),
-    }
-}
-
-#[test]
-fn of_rows_with_one_key_the_last_stays_with_what_was_odd_in_it() {
-    let mut bed = Bed::account();
-    let odd = |id, raw| [Some(id), Some("x"), Some(raw), Some("false")];
-    stream(
-        &mut bed,
-        &[&[row("1", "old"), odd("2", "N/A"), odd("3", "bad")]],
-        AT,
-        commit("1", false),
-    );
-    assert_eq!(bed.replica.odd_count("Account").unwrap(), 2);
-    let second: [Row; 4] = [row("1", "new"), row("2", "good"), odd("3", "bad"), row("4", "d")];
-    stream(&mut bed, &[&second, &[row("4", "e")]], LATER, commit("2", true));
-    assert_eq!(
-        names_by_id(&bed),
-        [("1", "new"), ("2", "good"), ("3", "x"), ("4", "e")].map(|(a, b)| [text(a), text(b)])
-    );
-    assert_eq!(bed.sql(r#"SELECT "key", raw FROM _crmsync_odd"#), [[text("3"), text("bad")]]);
-    assert!(keyed(&bed));
-    assert_eq!(bed.one("PRAGMA integrity_check"), text("ok"));
-}
-
-#[test]
-fn rows_without_a_usable_key_and_deleted_ones_are_told() {
-    let mut bed = Bed::account();
-    let rows: [Row; 5] = [
-        [None, Some("a"), None, None],
-        [Some(""), Some("b"), None, None],
-        [Some("1"), Some("a\0b"), Some("1.0E7"), Some("true")],
-        [Some("2"), Some("c"), None, Some("false")],
-        [Some("3"), None, Some("seven"), Some("true")],
-    ];
-    let done = stream(&mut bed, &[&rows], AT, commit("1", false)).unwrap();
-    assert_eq!((done.rows, done.inserted, done.deleted, done.odd), (5, 3, 2, 4));
-    let at = text("2024-05-01T10:00:00.000Z");
-    assert_eq!(
-        bed.sql("SELECT id, name, count__c, _deleted_at FROM account"),
+        bed.sql("SELECT id, name, count__c, isdeleted, _synced_at FROM account ORDER BY 1"),
         [
-            [text("1"), text("ab"), Integer(10_000_000), at.clone()],
-            [text("2"), text("c"), Null, Null],
-            [text("3"), Null, Null, at],
+            [text("A"), text("3"), Integer(1), Integer(0), text("2024-05-01T10:00:00.000Z")],
+            [text("a"), text("2"), Integer(1), Integer(0), text("2024-05-01T10:00:00.000Z")],
+            [text("b"), text("1"), Integer(1), Integer(0), text("2024-05-01T10:00:00.000Z")],
+            [text("c"), text("4"), Integer(1), Integer(0), text("2024-05-01T10:00:00.000Z")],
         ]
     );
-    let counts = Counts { live: 1, deleted: 2, hidden: 0 };
-    assert_eq!(bed.replica.counts("Account").unwrap(), counts);
-    bed.write(Change::Erase { before: t(LATER) });
-    assert_eq!(bed.replica.counts("Account").unwrap(), Counts { deleted: 0, ..counts });
-    assert!(!keyed(&bed));
-    assert_eq!(bed.replica.count_window("Account", None, None).unwrap(), 1);
+    // From now on rows are merged, also those of a load.
+    let again = bed.rows(&FIELDS, &batch(&[row("a", "2"), row("b", "new")]), AT);
+    assert_eq!((again.changed, again.inserted), (1, 0));
+    let again = page(&mut bed, &[row("a", "2"), row("d", "5")], "again", true);
+    assert_eq!((again.rows, again.changed, again.inserted), (2, 1, 1));
+    assert_eq!(bed.replica.counts("Account").unwrap().live, 5);
 }
 
-#[test]
-fn an_abort_or_a_failing_batch_leaves_nothing() {
-    let mut bed = Bed::account();
-    let before =
-        (bed.dump("sqlite_master"), bed.dump("_crmsync_meta"), bed.dump("_crmsync_object"));
-    assert_eq!(stream(&mut bed, &[&[row("1", "a")]], AT, Fed::Abort), None);
-    let mut fed = vec![Fed::Batch(keys(&["2"])), Fed::Batch(batch(&[row("1", "a")]))];
-    let mut feed = || fed.pop().expect("not asked after an error");
-    let fields = strings(&FIELDS);
-    let refused = bed.replica.stream("Account", &fields, Into::FirstLoad, t(AT), &mut feed);
-    assert!(matches!(refused, Err(ReplicaError::Bug { .. })));
-    let after = (bed.dump("sqlite_master"), bed.dump("_crmsync_meta"), bed.dump("_crmsync_object"));
-    assert_eq!(before, after);
-    // An abort behind a committed page leaves that page, and the load goes on.
-    stream(&mut bed, &[&[row("1", "a")]], AT, commit("1", false));
-    assert_eq!(stream(&mut bed, &[&[row("2", "b")]], AT, Fed::Abort), None);
-    stream(&mut bed, &[&[row("3", "c")]], AT, commit("2", true));
-    assert_eq!(bed.sql("SELECT id FROM account"), [[text("1")], [text("3")]]);
-}
-
-#[test]
-fn a_key_that_cannot_be_built_leaves_the_rows_and_no_open_schema() {
-    let mut bed = Bed::account();
-    stream(&mut bed, &[&[row("1", "a")]], AT, commit("1", false));
-    let before = bed.dump("sqlite_master");
-    let pages = bed.one("PRAGMA page_count");
-    bed.replica.raw().pragma_update(None, "max_page_count", pages).unwrap();
-    let full = bed.replica.write(&[Change::Key { object: "Account" }]);
-    assert!(matches!(full, Err(ReplicaError::DiskFull { .. })), "{full:?}");
-    assert_eq!(bed.dump("sqlite_master"), before);
-    assert!(bed.replica.raw().execute("UPDATE sqlite_master SET sql = NULL", []).is_err());
-    bed.replica.raw().pragma_update(None, "max_page_count", 1_000_000).unwrap();
+fn of_rows_with_equal_keys_the_last_one_stays(base: Base) {
+    let mut bed = Bed::account(base);
+    let mut odd = row("b", "first");
+    odd[2] = Some("N/A");
+    assert_eq!(page(&mut bed, &[odd, row("a", "1")], "1", false).odd, 1);
+    page(&mut bed, &[row("b", "second"), row("c", "1")], "2", false);
     bed.write(Change::Key { object: "Account" });
-    assert!(keyed(&bed));
-    assert!(bed.replica.raw().execute("UPDATE sqlite_master SET sql = NULL", []).is_err());
-    // Once more is harmless.
     bed.write(Change::Key { object: "Account" });
-    assert_eq!(bed.one("PRAGMA integrity_check"), text("ok"));
+    assert_eq!(
+        bed.sql("SELECT id, name, count__c FROM account ORDER BY 1"),
+        [
+            [text("a"), text("1"), Integer(1)],
+            [text("b"), text("second"), Integer(1)],
+            [text("c"), text("1"), Integer(1)],
+        ]
+    );
+    assert_eq!(bed.replica.odd_count("Account").unwrap(), 0);
 }
 
-#[test]
-fn a_restart_goes_on_and_whoever_needs_the_key_builds_it() {
-    let at = t(AT);
-    let ids = [("1".to_owned(), t(LATER))];
-    let policy = Deletes::Mark;
-    let fields = strings(&["Id", "Name"]);
-    let rows = batch(&[[Some("1"), Some("z")]]);
-    for mode in [None, Some(Mode::Upsert), Some(Mode::Fill)] {
-        let mut bed = Bed::account();
-        stream(&mut bed, &[&[row("1", "a")]], AT, commit("1", false));
-        let mut next = Sqlite::open(&bed.path, "sf").unwrap();
-        next.claim(&owner()).unwrap();
-        bed.replica = next;
-        // Laying out again, also with a new field, is no matter.
-        let mut wider = KINDS.to_vec();
-        wider.push(("New__c", FieldType::Text));
-        assert_eq!(bed.lay_out(&schema("Account", &wider)).added, ["New__c"]);
-        stream(&mut bed, &[&[row("2", "b")]], AT, commit("2", false));
-        assert!(!keyed(&bed));
-        bed.write(match mode {
-            None => Change::Deleted { object: "Account", ids: &ids, policy, at },
-            Some(mode) => {
-                Change::Rows { object: "Account", fields: &fields, batch: &rows, mode, at }
-            }
-        });
-        assert!(keyed(&bed), "{mode:?}");
-        // What comes now is merged.
-        stream(&mut bed, &[&[row("2", "c"), row("3", "d")]], AT, commit("3", true));
-        let first = if mode.is_some() { "z" } else { "a" };
-        let wanted = [("1", first), ("2", "c"), ("3", "d")].map(|(a, b)| [text(a), text(b)]);
-        assert_eq!(names_by_id(&bed), wanted);
-        assert_eq!(bed.one("PRAGMA integrity_check"), text("ok"));
+fn of_an_aborted_page_nothing_stays(base: Base) {
+    let mut bed = Bed::account(base);
+    let some = || Fed::Batch(batch(&[row("a", "1")]));
+    assert_eq!(feed(&mut bed, Into::FirstLoad, vec![Fed::Abort]), None);
+    assert_eq!(feed(&mut bed, Into::FirstLoad, vec![some(), some(), Fed::Abort]), None);
+    assert_eq!(bed.replica.counts("Account").unwrap(), Counts::default());
+    page(&mut bed, &[row("b", "1")], "1", false);
+    assert_eq!(feed(&mut bed, Into::FirstLoad, vec![some(), Fed::Abort]), None);
+    page(&mut bed, &[row("c", "1")], "2", true);
+    let mode = Into::Rows(Mode::Upsert);
+    assert_eq!(feed(&mut bed, mode, vec![some(), some(), Fed::Abort]), None);
+    assert_eq!(
+        bed.sql("SELECT id, _crmsync_seq FROM account ORDER BY 1"),
+        [[text("b"), Integer(1)], [text("c"), Integer(2)]]
+    );
+    // And a page that does not match its table is no different.
+    let fields = strings(&["Id"]);
+    let mut fed = VecDeque::from([Fed::Batch(keys(&["x"])), some()]);
+    let refused = bed.replica.stream("Account", &fields, Into::FirstLoad, t(AT), &mut || {
+        fed.pop_front().expect("nothing is asked after an error")
+    });
+    assert!(refused.is_err());
+    assert_eq!(bed.replica.counts("Account").unwrap().live, 2);
+    assert_eq!(bed.replica.states().unwrap()["Account"], "2");
+}
+
+fn odd_values_and_deleted_rows_come_along(base: Base) {
+    let mut bed = Bed::account(base);
+    let ids: Vec<String> = (0..2500).map(|i| format!("k{i:04}")).collect();
+    let mut rows: Vec<Row<'_>> = ids.iter().map(|id| row(id, "x")).collect();
+    for row in &mut rows {
+        row[2] = Some("many");
     }
+    rows[7][3] = Some("true");
+    rows[8][1] = Some("a\0b");
+    rows[9][0] = None;
+    let done = page(&mut bed, &rows, "1", true);
+    assert_eq!((done.rows, done.inserted, done.deleted, done.odd), (2500, 2499, 1, 2501));
+    assert_eq!(bed.replica.odd_count("Account").unwrap(), 2501);
+    assert_eq!(
+        bed.replica.counts("Account").unwrap(),
+        Counts { live: 2498, deleted: 1, hidden: 0 }
+    );
+    assert_eq!(
+        bed.sql("SELECT name, count__c, _deleted_at FROM account WHERE id IN ('k0007', 'k0008') ORDER BY id"),
+        [[text("x"), Null, text("2024-04-01T00:00:00.000Z")], [text("ab"), Null, Null]]
+    );
+    assert_eq!(bed.one("SELECT count(DISTINCT _crmsync_seq) FROM account"), Integer(2499));
 }
 
-#[test]
-fn tables_that_others_built_on_and_whole_number_keys_are_merged_into() {
-    let mut bed = Bed::account();
-    bed.replica.raw().execute_batch("CREATE INDEX theirs ON account (name)").unwrap();
-    stream(&mut bed, &[&[row("2", "b")], &[row("2", "c")]], AT, commit("1", false));
-    assert!(keyed(&bed));
-    assert_eq!(bed.one("SELECT name FROM account"), text("c"));
-    let mut bed = super::bed();
-    bed.lay_out(&schema("p", &[("id", FieldType::Integer)]));
-    let mut fed = vec![commit("1", true), Fed::Batch(keys(&["10", "9", "10"]))];
-    let mut feed = || fed.pop().unwrap();
-    let fields = strings(&["id"]);
-    let done = bed.replica.stream("p", &fields, Into::FirstLoad, t(AT), &mut feed).unwrap();
-    assert_eq!(done.unwrap().inserted, 2);
-    assert_eq!(bed.sql("SELECT id FROM p"), [[Integer(9)], [Integer(10)]]);
+fn an_empty_load_leaves_an_empty_table(base: Base) {
+    let mut bed = Bed::account(base);
+    page(&mut bed, &[], "done", true);
+    assert_eq!(bed.one("SELECT count(*) FROM account"), Integer(0));
+    bed.lay_out(&schema("Lead", &KINDS));
+    bed.merge("Lead", Mode::Upsert, &["Id"], &keys(&[]), AT);
+    bed.write(Change::Key { object: "Lead" });
+    assert_eq!(bed.one("SELECT count(*) FROM lead"), Integer(0));
 }
 
-#[test]
-fn a_reader_keeps_its_picture_through_the_load_and_the_key() {
-    let mut bed = Bed::account();
-    stream(&mut bed, &[&[row("1", "a")]], AT, commit("1", false));
-    let reader = Connection::open(&bed.path).unwrap();
-    let seen = |sql: &str| reader.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
-    reader.execute_batch("BEGIN").unwrap();
-    assert_eq!(seen("SELECT count(*) FROM account"), 1);
-    stream(&mut bed, &[&[row("2", "b")]], AT, commit("2", false));
-    stream(&mut bed, &[&[row("3", "c")]], AT, commit("3", true));
-    assert_eq!(seen("SELECT count(*) FROM account"), 1);
-    assert_eq!(seen("SELECT pk FROM pragma_table_info('account') WHERE name = 'id'"), 0);
-    reader.execute_batch("COMMIT").unwrap();
-    assert_eq!(seen("SELECT count(*) FROM account WHERE id IN ('1', '2', '3')"), 3);
-    assert_eq!(seen("SELECT pk FROM pragma_table_info('account') WHERE name = 'id'"), 1);
+fn a_laid_out_table_without_rows_can_be_asked_anything(base: Base) {
+    let mut bed = Bed::account(base);
+    assert_eq!(bed.replica.counts("Account").unwrap(), Counts::default());
+    assert_eq!(bed.replica.count_window("Account", None, Some(t(AT))).unwrap(), 0);
+    assert_eq!(bed.replica.odd_count("Account").unwrap(), 0);
+    let ids = [("a".to_owned(), t(AT))];
+    for policy in [Deletes::Mark, Deletes::Remove] {
+        let told = Change::Deleted { object: "Account", ids: &ids, policy, at: t(AT) };
+        assert_eq!(bed.write(told).changed, 0);
+    }
+    assert_eq!(bed.write(Change::Erase { before: t(AT) }).changed, 0);
+    bed.write(Change::SweepBegin { object: "Account" });
+    bed.write(Change::SweepKeys { object: "Account", batch: &keys(&["a", "b"]) });
+    assert_eq!(bed.replica.sweep_plan("Account").unwrap().unwrap().missing_here, 2);
+    assert_eq!(bed.replica.take_new_keys("Account", None, 9).unwrap(), ["a", "b"]);
+    let mut more = KINDS.to_vec();
+    more.push(("More", FieldType::Text));
+    assert_eq!(bed.lay_out(&schema("Account", &more)).added, ["More"]);
+    bed.rows(&["Id", "More"], &batch(&[[Some("1"), Some("x")]]), AT);
+    assert_eq!(bed.one("SELECT more FROM account"), text("x"));
+    bed.lay_out(&schema("Lead", &KINDS));
+    bed.write(Change::Forget { object: "Lead" });
+    assert_eq!(bed.replica.objects(), ["Account"]);
+}
+
+fn keys_of_a_sweep_can_be_streamed(base: Base) {
+    let mut bed = Bed::account(base);
+    page(&mut bed, &[row("a", "1"), row("b", "1"), row("c", "1")], "1", true);
+    bed.write(Change::SweepBegin { object: "Account" });
+    let mut fed = VecDeque::from([
+        Fed::Batch(keys(&["a", "z"])),
+        Fed::Batch(keys(&["z", "b"])),
+        Fed::Commit { state: "swept".into(), key: false },
+    ]);
+    let fields = strings(&["Id"]);
+    bed.replica
+        .stream("Account", &fields, Into::SweepKeys, t(AT), &mut || fed.pop_front().unwrap())
+        .unwrap();
+    let plan = bed.replica.sweep_plan("Account").unwrap().unwrap();
+    assert_eq!((plan.missing_here, plan.missing_there, plan.live), (1, 1, 3));
+    assert_eq!(bed.replica.states().unwrap()["Account"], "swept");
+}
+
+on_both! {
+    pages_go_on_after_a_restart_and_end_with_a_key,
+    of_rows_with_equal_keys_the_last_one_stays,
+    of_an_aborted_page_nothing_stays,
+    odd_values_and_deleted_rows_come_along,
+    an_empty_load_leaves_an_empty_table,
+    a_laid_out_table_without_rows_can_be_asked_anything,
+    keys_of_a_sweep_can_be_streamed,
 }

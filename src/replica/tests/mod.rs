@@ -1,4 +1,23 @@
-//! Behaviour of the replica, read back with plain SQL by a connection of the test's own.
+//! Behaviour of the replica, the same on both databases, read back with plain SQL by a connection
+//! of the test's own.
+//!
+//! A test takes the [`Base`] to run on; `on_both!` at the end of its file runs it on each.
+
+/// Runs tests of the file on both databases.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test] fn $name() { super::$name($crate::replica::tests::Base::Sqlite); })*
+        }
+        mod on_postgres {
+            $(#[test] fn $name() {
+                if $crate::replica::tests::server::shared().is_some() {
+                    super::$name($crate::replica::tests::Base::Postgres);
+                }
+            })*
+        }
+    };
+}
 
 mod files;
 mod kills;
@@ -7,15 +26,23 @@ mod load_kills;
 mod loads;
 mod merging;
 mod model;
+mod owning;
+mod reader;
+mod schemas;
+mod server;
+mod sqlite_loads;
 mod sweeps;
 mod timing;
 
-use super::sqlite::Sqlite;
-use super::{Applied, Change, Mode, Owner, Replica as _};
+use super::{Applied, Change, Home, Mode, Owner, Place, Replica};
 use crmsync_core::domain::{Batch, BatchBuilder, Field, FieldType, ObjectSchema, Time};
+use reader::{Reader, query};
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use std::path::{Path, PathBuf};
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) const KINDS: [(&str, FieldType); 10] = [
     ("Id", FieldType::Text),
@@ -30,9 +57,17 @@ pub(super) const KINDS: [(&str, FieldType); 10] = [
     ("Note", FieldType::Text),
 ];
 
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    Sqlite,
+    Postgres,
+}
+
 pub(super) struct Bed {
-    pub(super) replica: Sqlite,
-    pub(super) path: PathBuf,
+    pub(super) replica: Box<dyn Replica>,
+    pub(super) place: Place,
+    reader: RefCell<Reader>,
     /// Lives as long as the file is needed.
     pub(super) dir: tempfile::TempDir,
 }
@@ -98,19 +133,42 @@ pub(super) fn keys(ids: &[&str]) -> Batch {
     batch(&ids.iter().map(|id| [Some(*id)]).collect::<Vec<_>>())
 }
 
-/// A claimed replica in a folder of its own.
-pub(super) fn bed() -> Bed {
+/// A place of its own.
+pub(super) fn place(base: Base, dir: &Path) -> Place {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    match base {
+        Base::Sqlite => Place::File(dir.join("sf.db")),
+        Base::Postgres => {
+            let server = server::shared().expect("PostgreSQL").server();
+            let name = format!("t-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+            Home::Database(server).place(&name)
+        }
+    }
+}
+
+/// A claimed replica at a place of its own.
+pub(super) fn bed(base: Base) -> Bed {
     let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("sf.db");
-    let mut replica = Sqlite::open(&path, "sf").expect("open");
+    let place = place(base, dir.path());
+    let replica = claimed(&place);
+    Bed { replica, place, reader: RefCell::default(), dir }
+}
+
+/// Opened and claimed.
+pub(super) fn claimed(place: &Place) -> Box<dyn Replica> {
+    let mut replica = open(place);
     replica.claim(&owner()).expect("claim");
-    Bed { replica, path, dir }
+    replica
+}
+
+pub(super) fn open(place: &Place) -> Box<dyn Replica> {
+    super::open(place, "sf").expect("open")
 }
 
 impl Bed {
     /// With `Account` laid out.
-    pub(super) fn account() -> Self {
-        let mut bed = bed();
+    pub(super) fn account(base: Base) -> Self {
+        let mut bed = bed(base);
         bed.lay_out(&schema("Account", &KINDS));
         bed
     }
@@ -141,7 +199,17 @@ impl Bed {
     }
 
     pub(super) fn sql(&self, sql: &str) -> Vec<Vec<Value>> {
-        query(&self.path, sql)
+        self.reader.borrow_mut().query(&self.place, sql)
+    }
+
+    /// Somebody else changes something.
+    pub(super) fn change(&self, sql: &str) {
+        self.reader.borrow_mut().change(&self.place, sql);
+    }
+
+    /// As after a restart that closed nothing.
+    pub(super) fn reopen(&mut self) {
+        self.replica = claimed(&self.place);
     }
 
     /// The single value of a query.
@@ -153,14 +221,6 @@ impl Bed {
     pub(super) fn dump(&self, table: &str) -> String {
         format!("{:?}", self.sql(&format!("SELECT * FROM {table} ORDER BY 1, 2")))
     }
-}
-
-pub(super) fn query(path: &Path, sql: &str) -> Vec<Vec<Value>> {
-    let db = Connection::open(path).expect("open to read");
-    let mut statement = db.prepare(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
-    let n = statement.column_count();
-    let rows = statement.query_map([], |r| (0..n).map(|i| r.get(i)).collect()).expect("query");
-    rows.collect::<Result<_, _>>().expect("rows")
 }
 
 pub(super) fn text(t: &str) -> Value {
