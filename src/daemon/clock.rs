@@ -6,27 +6,47 @@
 use super::env::Env;
 use crmsync_core::domain::Time;
 use jiff::SignedDuration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is known of a server's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerClock {
     env: Env,
     told: Option<(Time, Instant)>,
+    /// What an earlier run was told, until this one is told something itself.
+    former: Option<(Time, Instant)>,
 }
 
 /// A server may set its clock back by this much before we follow it.
 const STEP: SignedDuration = SignedDuration::from_secs(5);
+/// What was told longer ago is not carried into another run: clocks drift apart.
+const CARRIED: Duration = Duration::from_mins(2);
+/// What is carried is not further ahead of an answer than a whole second and its way may take.
+const AGREES: SignedDuration = SignedDuration::from_secs(2);
 
 impl ServerClock {
     /// Nothing is known yet.
     pub fn new(env: Env) -> Self {
-        Self { env, told: None }
+        Self { env, told: None, former: None }
+    }
+
+    /// For another run. What is known is only believed once an answer agrees with it: then it
+    /// may know the second's fraction better than the answer does.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let former =
+            self.told.filter(|(_, at)| self.env.instant().saturating_duration_since(*at) < CARRIED);
+        Self { told: None, former, ..self }
     }
 
     /// An answer told the time.
     pub fn tell(&mut self, server: Option<Time>) {
         let Some(server) = server else { return };
+        if self.told.is_none() {
+            self.told = self.former.take();
+            let ahead = self.moment().map(|known| known.duration_since(server));
+            self.told = self.told.filter(|_| ahead.is_some_and(|by| by < AGREES));
+        }
         match self.now() {
             // Both are lower bounds of the true time: keep the better one.
             Some(known) if known >= server && known.duration_since(server) < STEP => {}
@@ -36,10 +56,19 @@ impl ServerClock {
 
     /// The server's time now, whole seconds; none before the first answer.
     pub fn now(&self) -> Option<Time> {
+        Time::from_second(self.moment()?.as_second()).ok()
+    }
+
+    /// The same as finely as it is known.
+    pub fn moment(&self) -> Option<Time> {
         let (server, at) = self.told?;
         let elapsed = self.env.instant().saturating_duration_since(at);
-        let now = server.checked_add(SignedDuration::try_from(elapsed).ok()?).ok()?;
-        Time::from_second(now.as_second()).ok()
+        server.checked_add(SignedDuration::try_from(elapsed).ok()?).ok()
+    }
+
+    /// When our clock shows what the server's does at `then`, or a little more.
+    pub fn ours(&self, then: Time) -> Option<Time> {
+        self.env.now().checked_add(then.duration_since(self.moment()?)).ok()
     }
 
     /// Ours minus theirs.

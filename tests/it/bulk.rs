@@ -31,6 +31,9 @@ macro_rules! on_both {
         mod sqlite {
             $(#[test] fn $name() { super::$name(crate::support::values::Engine::Sqlite) })+
         }
+        mod postgres {
+            $(#[test] fn $name() { super::$name(crate::support::values::Engine::Postgres) })+
+        }
     };
 }
 use on_both;

@@ -93,5 +93,11 @@ pub fn caught_up<'a>(states: impl IntoIterator<Item = &'a ObjectState>) -> Optio
     oldest
 }
 
+/// A moment cut to the whole second in which stamps and claims are told. The times of looks at jobs
+/// are finer: whatever is claimed, what `now` says below the second is for them alone.
+fn whole(now: Time) -> Time {
+    Time::from_second(now.as_second()).unwrap_or(now)
+}
+
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! holds nothing else back; jobs under way are counted over all objects of a connection.
 
 use super::job::JobStage;
-use super::{Job, ObjectState, Phase, Rules, Slot, Stage, Sweep};
+use super::{Job, ObjectState, Phase, Rules, Slot, Stage, Sweep, whole};
 use crate::domain::{JobRead, JobStep, ObjectSchema, Task, TaskKind, Time};
 use jiff::SignedDuration;
 
@@ -186,7 +186,7 @@ impl Planner<'_, '_> {
         let kind = if let Some(w) = window {
             TaskKind::Window { from: w.from, to: w.to, after: w.after.clone() }
         } else if schema.stamp.is_some()
-            && let Some(to) = state.next_window(self.target, self.now)
+            && let Some(to) = state.next_window(self.target, whole(self.now))
         {
             let to = to.checked_add(AHEAD).unwrap_or(Time::MAX);
             TaskKind::Window { from: back(*covered, self.rules.overlap), to, after: None }

@@ -1,5 +1,5 @@
 use super::plan::AHEAD;
-use super::{Job, NoJob, Proof, Proved, Rules, Slot};
+use super::{Job, NoJob, Proof, Proved, Rules, Slot, whole};
 use crate::domain::{Fault, ObjectSchema, Step, Time};
 use serde::{Deserialize, Serialize};
 
@@ -222,6 +222,7 @@ impl ObjectState {
         }
         self.drop_idle_job();
         self.unstick(schema, rules, now);
+        let now = whole(now);
         self.begin_calculated(schema, rules, now);
         self.begin_proof(schema, rules, now);
         let every = |t: Time| t.checked_add(rules.sweep_every).unwrap_or(Time::MAX);
@@ -315,6 +316,7 @@ impl ObjectState {
         step: &Step,
         now: Time,
     ) -> Vec<Consequence> {
+        let (finely, now) = (now, whole(now));
         match step {
             Step::Done if self.call_off_ended(slot) => Vec::new(),
             Step::Done if slot == Slot::Mend => {
@@ -342,7 +344,7 @@ impl ObjectState {
             | Step::Ready { .. }
             | Step::Page { .. }
             | Step::NoJob { .. }
-            | Step::JobLost { .. } => self.job_stepped(slot, step, now),
+            | Step::JobLost { .. } => self.job_stepped(slot, step, finely),
             Step::More | Step::Counted(_) | Step::Token(_) | Step::Failed(_) => Vec::new(),
         }
     }
@@ -416,6 +418,7 @@ impl ObjectState {
         {
             return Some(Vec::new());
         }
+        let now = whole(now);
         match fault {
             Fault::SchemaMoved { field: Some(field), .. } => {
                 self.fields.retain(|f| !f.eq_ignore_ascii_case(field));

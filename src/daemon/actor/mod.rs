@@ -7,6 +7,7 @@
 
 mod asks;
 mod effects;
+mod findings;
 mod grants;
 mod letters;
 mod probes;
@@ -15,6 +16,7 @@ mod runs;
 mod subject;
 pub mod view;
 
+use super::clock::ServerClock;
 use super::copy::Copy;
 use super::grant::{Holder, Use};
 use super::shared::Shared;
@@ -225,6 +227,8 @@ pub struct Actor {
     modified_by: String,
     /// Who asked for what is being done, for the audit log.
     caller: Option<Caller>,
+    /// The server's clock as the last run knew it.
+    clock: Option<ServerClock>,
     /// When rows were last erased.
     erased: Option<Time>,
     /// Why the next run starts, for its log.
@@ -289,6 +293,7 @@ impl Actor {
             modified: facts.granted.unwrap_or(created),
             modified_by: facts.by,
             caller: None,
+            clock: None,
             erased: None,
             cause: "schedule",
             mailbox,

@@ -73,11 +73,13 @@ impl Actor {
         self.take(&[Event::Due], change);
     }
 
-    /// When a job of the provider is looked at next: the due time stands beside the cursor, in the
-    /// replica. None while nothing may be sent, so that it keeps nobody awake.
+    /// When a job of the provider is looked at next, by our clock: the due time stands beside the
+    /// cursor, in the replica, and is the server's. None while nothing may be sent, so that it
+    /// keeps nobody awake; at once where the server's clock is not known yet.
     pub(super) fn look_at(&self, now: Time) -> Option<Time> {
         let next = sync::next_look(self.summary.iter().map(|o| &o.state))?;
-        connection::ready(&self.state, now).then_some(next)
+        let ours = self.clock.and_then(|clock| clock.ours(next)).unwrap_or(now);
+        connection::ready(&self.state, now).then_some(ours)
     }
 
     pub(super) fn new_run_id(&self) -> String {
@@ -124,6 +126,7 @@ impl Actor {
             copy: self.copy.clone(),
             store: self.shared.store.clone(),
             env: self.shared.env,
+            clock: self.clock,
             stop: stop.clone(),
             cut: cut.clone(),
             interval: schedule::interval(&self.settings.schedule, now),
@@ -247,7 +250,8 @@ impl Actor {
         self.gone_fields(&report, &mut extra);
         self.frozen_fields(&report, &mut extra);
         self.proofs(&report, &mut extra, &mut events);
-        if let Some(off) = report.clock_off {
+        self.clock = report.clock.or(self.clock);
+        if let Some(off) = report.clock.and_then(|c| c.difference()) {
             if off.abs() > CLOCK_TOLERANCE {
                 let text = format!("our clock differs from the provider's by {} s", off.as_secs());
                 extra.raise.push((Concern::ClockOff, text));
@@ -389,91 +393,6 @@ impl Actor {
         }
         self.look_at_quota();
         self.shared.tell(Told::RunEnded(line));
-    }
-
-    fn gone_fields(&self, report: &Report, extra: &mut Extra) {
-        for (object, field) in &report.gone {
-            let text = match field {
-                Some(field) => format!(
-                    "{object}.{field} is no longer at the source, or our account may not see it; its column stays"
-                ),
-                None => format!(
-                    "{object} is no longer at the source, or our account may not see it; its rows stay"
-                ),
-            };
-            let concern = Concern::FieldRemoved { object: object.clone(), field: field.clone() };
-            extra.raise.push((concern, text));
-        }
-        let Some(objects) = &report.objects else { return };
-        for condition in self.notices.open() {
-            if let Concern::FieldRemoved { object, field } = &condition.concern {
-                let back = objects.iter().any(|o| {
-                    o.name == *object
-                        && !o.state.gone
-                        && field.as_ref().is_none_or(|f| o.state.fields.contains(f))
-                });
-                if back {
-                    extra.clear.push(condition.concern.clone());
-                }
-            }
-        }
-    }
-
-    fn frozen_fields(&self, report: &Report, extra: &mut Extra) {
-        for (object, field) in &report.frozen {
-            let text = format!(
-                "{object}.{field} came or changed its type; it is not read, as `schema = \"freeze\"` says"
-            );
-            let (object, field) = (object.clone(), field.clone());
-            extra.raise.push((Concern::FieldFrozen { object, field }, text));
-        }
-        let Some(objects) = &report.objects else { return };
-        for condition in self.notices.open() {
-            if let Concern::FieldFrozen { object, field } = &condition.concern {
-                let read =
-                    objects.iter().any(|o| o.name == *object && o.state.fields.contains(field));
-                if read {
-                    extra.clear.push(condition.concern.clone());
-                }
-            }
-        }
-    }
-
-    /// What counting has proved in this run. A difference that was mended is told as well, and the
-    /// notice stays until the next proof finds nothing.
-    fn proofs(&self, report: &Report, extra: &mut Extra, events: &mut Vec<Event>) {
-        for o in report.objects.iter().flatten() {
-            let before = self.summary.iter().find(|s| s.name == o.name);
-            let Some(proved) = &o.state.proved else { continue };
-            if before.and_then(|b| b.state.proved.as_ref()) == Some(proved)
-                || proved.unproved.is_some()
-            {
-                continue;
-            }
-            let object = o.name.clone();
-            let concern = Concern::CopyDiffers { object: object.clone() };
-            let (repaired, differs) = (proved.repaired, proved.differs);
-            match (repaired, differs) {
-                (_, 1..) => {
-                    let text =
-                        format!("{differs} rows differ, although {repaired} were read again");
-                    events.push(Event::Differs { object, text: text.clone() });
-                    extra.raise.push((concern, format!("{}: {text}", o.name)));
-                }
-                (1.., 0) => {
-                    events.push(Event::Agrees { object });
-                    let text = format!(
-                        "{}: {repaired} rows were missing or not as at the source; they were read again, and the counts agree now",
-                        o.name
-                    );
-                    extra.raise.push((concern, text));
-                }
-                (0, 0) => {
-                    events.push(Event::Agrees { object });
-                    extra.clear.push(concern);
-                }
-            }
-        }
     }
 
     pub(super) fn wish(&self, change: impl Fn(&mut Wishes)) {

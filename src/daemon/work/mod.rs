@@ -9,6 +9,9 @@ mod calls;
 mod jobs;
 mod page;
 mod prelude;
+mod report;
+
+pub use report::{Account, End, ObjectSummary, Report};
 
 use super::clock::ServerClock;
 use super::copy::Copy;
@@ -64,6 +67,8 @@ pub struct Work {
     pub store: Store,
     /// Clock.
     pub env: Env,
+    /// The server's clock as the run before knew it.
+    pub clock: Option<ServerClock>,
     /// Pulled to stop at the next checkpoint.
     pub stop: CancellationToken,
     /// Pulled when there is no time to wait for the checkpoint: a call on its way is given up.
@@ -131,92 +136,6 @@ impl Toll for Counted {
     fn settle(&self, ticket: Ticket) {
         self.toll.settle(ticket);
     }
-}
-
-/// What a run did; its lines for `log`.
-#[derive(Debug, Clone, Default)]
-pub struct Account {
-    /// Calls paid.
-    pub calls: u64,
-    /// Rows read.
-    pub read: u64,
-    /// Rows changed in the replica.
-    pub changed: u64,
-    /// Rows deleted or hidden.
-    pub deleted: u64,
-    /// Its story.
-    pub lines: Vec<String>,
-}
-
-/// How it ended.
-#[derive(Debug)]
-pub enum End {
-    /// Everything that was to be done is done.
-    Done,
-    /// At a checkpoint.
-    Stopped(StopWhy),
-    /// The provider: with the fault.
-    Failed(Fault),
-    /// The replica.
-    Replica(ReplicaError),
-    /// The store.
-    Store(StoreError),
-}
-
-/// All that a run has to say.
-#[derive(Debug)]
-pub struct Report {
-    /// How it ended.
-    pub end: End,
-    /// What it did.
-    pub account: Account,
-    /// Objects that failed on their own.
-    pub failing: BTreeMap<String, Fault>,
-    /// Fields (none: the whole object) that were to be read and are not at the source.
-    pub gone: BTreeSet<(String, Option<String>)>,
-    /// Fields that came, or changed their type, and are not read because settings freeze them.
-    pub frozen: BTreeSet<(String, String)>,
-    /// Deletes held by the guard, by object; 0: no longer held.
-    pub held: BTreeMap<String, u64>,
-    /// State of all objects; none when the replica could not be read.
-    pub objects: Option<Vec<ObjectSummary>>,
-    /// Our clock minus the server's.
-    pub clock_off: Option<SignedDuration>,
-}
-
-impl Report {
-    /// For a run whose task died: nothing is known but that.
-    pub fn died(how: &str) -> Self {
-        Self {
-            end: End::Failed(Fault::contract(format!("the run broke off: {how}"))),
-            account: Account::default(),
-            failing: BTreeMap::new(),
-            gone: BTreeSet::new(),
-            frozen: BTreeSet::new(),
-            held: BTreeMap::new(),
-            objects: None,
-            clock_off: None,
-        }
-    }
-}
-
-/// What `status` shows of an object; a cache of the replica, kept in the store with its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectSummary {
-    /// API name.
-    pub name: String,
-    /// Table.
-    pub table: String,
-    /// How far.
-    pub state: ObjectState,
-    /// Live rows.
-    pub live: u64,
-    /// Marked as deleted.
-    pub deleted: u64,
-    /// Hidden.
-    pub hidden: u64,
-    /// Values kept raw.
-    pub odd: u64,
 }
 
 /// Why a run goes no further.
@@ -300,7 +219,7 @@ impl Work {
         let toll = Counted { toll: Arc::clone(&self.toll), paid: AtomicU64::new(0) };
         let mut run = Run {
             toll: Arc::new(toll),
-            clock: ServerClock::new(self.env),
+            clock: self.clock.map_or_else(|| ServerClock::new(self.env), ServerClock::next),
             work: self,
             rules,
             schemas: BTreeMap::new(),
@@ -341,11 +260,13 @@ impl Run {
         let mut target = self.server_now().await?;
         loop {
             self.go_on()?;
-            let now = self.server_now().await?;
+            let whole = self.server_now().await?;
             // A long load must not let the other objects grow stale.
-            if now.duration_since(target) >= self.work.interval {
-                target = now;
+            if whole.duration_since(target) >= self.work.interval {
+                target = whole;
             }
+            // Looks at jobs are due by the fraction of a second.
+            let now = self.clock.moment().map_or(whole, |now| now.max(whole));
             let planned = self.plan(target, now).await?;
             if planned.is_empty() {
                 return self.erase().await;
@@ -445,7 +366,7 @@ impl Run {
             frozen: self.frozen,
             held: self.held,
             objects,
-            clock_off: self.clock.difference(),
+            clock: self.clock.moment().map(|_| self.clock),
         }
     }
 

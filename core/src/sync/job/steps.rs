@@ -5,7 +5,7 @@
 use super::part::CUTS;
 use super::{Job, JobStage, NoJob, later};
 use crate::domain::{Fault, ObjectSchema, Step, Time};
-use crate::sync::{Consequence, ObjectState, Phase, Rules, Slot, Stage, Sweep};
+use crate::sync::{Consequence, ObjectState, Phase, Rules, Slot, Stage, Sweep, whole};
 use jiff::SignedDuration;
 
 /// A refusal is believed for so long.
@@ -136,11 +136,11 @@ impl ObjectState {
         };
         if !job.begun() {
             // Nothing is in yet: all of it will be as of now or later.
-            job.started = now;
+            job.started = whole(now);
             if slot == Slot::Load
                 && let Phase::Load { started, .. } | Phase::Reread { started, .. } = &mut self.phase
             {
-                *started = now.max(*started);
+                *started = whole(now).max(*started);
             }
         }
         job.wait(handle, now, 0, now, "asked for".to_owned());
