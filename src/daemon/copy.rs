@@ -76,7 +76,7 @@ impl Copy {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || {
             let taken = inner.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-            taken.map_or(Ok(()), |replica| replica.close())
+            taken.map_or(Ok(()), Replica::close)
         })
         .await
         .unwrap_or(Ok(()))

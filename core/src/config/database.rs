@@ -42,7 +42,7 @@ pub(super) fn address(key: &str, node: &Node) -> Result<Address, Problem> {
         match name.as_str() {
             "host" if host.is_none() => host = Some(value),
             "port" if port.is_none() && value.parse::<u16>().is_ok_and(|p| p > 0) => {
-                port = value.parse().ok()
+                port = value.parse().ok();
             }
             "user" if user.is_none() => user = Some(value),
             _ => {

@@ -191,9 +191,9 @@ fn statement(table: &Table, plan: &Plan, stage: &str, mode: Mode) -> Option<Stri
     let touched = r#""_synced_at" = $1, "_crmsync_seq" = c."_crmsync_next""#;
     Some(match mode {
         Mode::Fill => format!(
-            r#"WITH c AS (SELECT s.*, {seq} FROM {stage} s JOIN {name} t ON t.{key} = s.{key} WHERE {}),
+            r"WITH c AS (SELECT s.*, {seq} FROM {stage} s JOIN {name} t ON t.{key} = s.{key} WHERE {}),
                u AS (UPDATE {name} t SET {sets}{touched} FROM c WHERE t.{key} = c.{key} RETURNING 1)
-               SELECT 0::bigint, count(*), 0::bigint FROM u"#,
+               SELECT 0::bigint, count(*), 0::bigint FROM u",
             differs?
         ),
         Mode::Upsert => {

@@ -114,6 +114,7 @@ mod tests {
     use crate::replica::value::{Cell, convert};
     use crmsync_core::domain::FieldType;
     use proptest::prelude::*;
+    use std::fmt::Write;
 
     /// The plain digits that the bytes stand for.
     fn read(text: &str) -> Result<String, &'static str> {
@@ -133,7 +134,7 @@ mod tests {
         };
         let mut whole = String::new();
         for at in 0..=i32::from(weight) {
-            whole += &format!("{:04}", group(at));
+            let _ = write!(whole, "{:04}", group(at));
         }
         let mut behind = String::new();
         let mut at = i32::from(weight) + 1;
@@ -142,7 +143,7 @@ mod tests {
             at = 0;
         }
         while behind.len() < scale {
-            behind += &format!("{:04}", group(at));
+            let _ = write!(behind, "{:04}", group(at));
             at += 1;
         }
         assert!(at >= i32::try_from(groups).unwrap(), "digits are left");

@@ -54,16 +54,17 @@ pub(super) fn prepare(db: &mut Db, name: &str, path: &str) -> Result<(), Fail> {
     }
     let mut sql = String::from("BEGIN;");
     if !there {
-        sql += &format!("CREATE SCHEMA {};", quoted(name));
+        sql.extend(["CREATE SCHEMA ", &quoted(name), ";"]);
     }
     for step in schema::MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
         sql += step;
     }
-    sql += &format!(
+    let layout = format!(
         r#"INSERT INTO "_crmsync_meta" VALUES ('layout', '{}')
            ON CONFLICT ("key") DO UPDATE SET "value" = excluded."value"; COMMIT;"#,
         schema::newest()
     );
+    sql.push_str(&layout);
     db.batch(&sql).inspect_err(|_| {
         let _ = db.batch("ROLLBACK");
     })

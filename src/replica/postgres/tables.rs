@@ -36,10 +36,7 @@ pub(super) fn sql_type(kind: FieldType) -> &'static str {
 }
 
 pub(super) fn key_type(kind: FieldType) -> &'static str {
-    match key_kind(kind) {
-        FieldType::Integer => "bigint",
-        _ => r#"text COLLATE "C""#,
-    }
+    if key_kind(kind) == FieldType::Integer { "bigint" } else { r#"text COLLATE "C""# }
 }
 
 pub(super) fn lay_out(

@@ -20,7 +20,7 @@ struct Bed {
     replica: Sqlite,
     path: PathBuf,
     /// Lives as long as the file is needed.
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Bed {
@@ -30,7 +30,7 @@ impl Bed {
         let mut replica = Sqlite::open(&path, "sf").unwrap();
         replica.claim(&owner()).unwrap();
         replica.lay_out(&schema("Account", &KINDS), &names(&KINDS), t(AT)).unwrap();
-        Self { replica, path, dir }
+        Self { replica, path, _dir: dir }
     }
 
     fn rows(&mut self, fields: &[&str], batch: &Batch, at: &str) {
@@ -87,7 +87,7 @@ fn the_file_can_be_read_without_write_permission_open_and_closed() {
     if let Some(said) = read_without_rights(&bed.path) {
         assert_eq!(said, "1|ü\nwal\nok\n");
     }
-    let Bed { replica, path, dir: _ } = bed;
+    let Bed { replica, path, _dir } = bed;
     replica.close().unwrap();
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "the file alone is left");
     if let Some(said) = read_without_rights(&path) {
@@ -179,7 +179,7 @@ fn a_reader_does_not_keep_the_file_from_being_closed() {
     bed.rows(&["Id"], &keys(&["1"]), AT);
     let reader = Connection::open(&bed.path).unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM account").unwrap();
-    let Bed { replica, path, dir: _ } = bed;
+    let Bed { replica, path, _dir } = bed;
     replica.close().unwrap();
     drop(reader);
     Sqlite::open(&path, "sf").unwrap().close().unwrap();

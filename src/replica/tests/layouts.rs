@@ -123,7 +123,7 @@ fn names_that_would_be_one_stay_two_also_beside_our_own(base: Base) {
     for object in ["Order", "ORDER", "sqlite_master", "_crmsync_meta"] {
         let rows = batch(&[row]);
         assert_eq!(bed.merge(object, Mode::Upsert, &selected, &rows, AT).inserted, 1);
-        let table = bed.replica.table_name(object).expect("a table").to_owned();
+        let table = bed.replica.table_name(object).expect("a table");
         for (i, name) in selected.iter().enumerate() {
             let name = name.replace('\'', "''");
             let find = format!(

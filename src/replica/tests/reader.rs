@@ -32,6 +32,7 @@ impl Reader {
         let statement = client.prepare(sql).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         let types: Vec<Type> = statement.columns().iter().map(|c| c.type_().clone()).collect();
         let rows = client.simple_query(sql).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        #[allow(clippy::wildcard_enum_match_arm)] // the enum is open
         let row = |message: SimpleQueryMessage| match message {
             SimpleQueryMessage::Row(row) => Some(
                 types.iter().enumerate().map(|(i, ty)| value(ty, row.get(i))).collect::<Vec<_>>(),
