@@ -190,6 +190,12 @@ impl Bench {
         })
     }
 
+    /// Queries so far, but for the one that asks who answers and composites.
+    fn queries(&self) -> u64 {
+        let all = ["query", "query_all", "query_more"].map(|kind| self.count(kind));
+        all.iter().sum::<u64>().saturating_sub(1)
+    }
+
     /// The stories of the last runs, as one text.
     fn story(&self) -> String {
         self.daemon.detail(NAME)["runs"].to_string()

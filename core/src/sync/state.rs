@@ -204,6 +204,20 @@ impl ObjectState {
         }
     }
 
+    /// The time up to which deletes are known; none while keys are compared because the source's
+    /// log does not reach back far enough, or because our sight changed.
+    pub fn deletes_known(&self) -> Option<Time> {
+        let open = matches!(
+            &self.sweep,
+            Some(Sweep {
+                reason: SweepReason::LogGap | SweepReason::Sight,
+                stage: Stage::Keys { .. },
+                ..
+            })
+        );
+        self.deletes_covered.filter(|_| !open)
+    }
+
     /// The end of the next window, if one is due.
     pub(super) fn next_window(&self, target: Time, now: Time) -> Option<Time> {
         let Phase::Follow { covered, settled, .. } = &self.phase else { return None };

@@ -24,7 +24,7 @@ impl Actor {
             .summary
             .iter()
             .filter(|o| !o.state.gone)
-            .map(|o| o.state.deletes_covered.filter(|_| o.state.caught_up().is_some()))
+            .map(|o| o.state.deletes_known().filter(|_| o.state.caught_up().is_some()))
             .collect();
         let states = || self.summary.iter().map(|o| &o.state);
         ConnectionStatus {
@@ -100,7 +100,7 @@ impl Actor {
             hidden: o.hidden,
             odd: o.odd,
             caught_up_to: o.state.caught_up(),
-            deletes_to: o.state.deletes_covered,
+            deletes_to: o.state.deletes_known(),
             held: o.state.held,
             trouble: trouble.map(|t| t.text.clone()),
             job: o.state.waits(&rules(&self.settings)).map(|w| JobStatus {

@@ -238,7 +238,7 @@ impl Run {
                 self.counted(&task.object, (*from, *to), *there).await?;
                 continue;
             }
-            if is_page(call) {
+            if matches!(step, Step::Page { .. }) {
                 continue; // it was committed with the state that it leads to
             }
             let was_loading = state.loading();

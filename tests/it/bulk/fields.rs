@@ -33,44 +33,32 @@ fn a_formula_that_moved_no_stamp_is_read_again(engine: Engine) {
     bench.settle();
     assert_eq!(differ(&bench), wrong, "changes alone do not bring it");
 
+    // Only those columns are read: another one that is wrong here stays as it is.
+    bench.daemon.replica(NAME).tamper(&["update contact set title = 'behind its back' \
+         where id = (select min(id) from contact)"
+        .to_owned()]);
     bench.ctl(&["clock", "+3700"]);
-    bench.ctl(&["reset-counters"]);
     let before = bench.object("Contact")["calculated_to"].clone();
     bench.daemon.sync(NAME);
-    bench.same();
     let after = bench.object("Contact")["calculated_to"].clone();
     assert!(after.as_str() > before.as_str(), "{before} {after}");
-    // Only those columns were asked for.
-    let calls = bench.ctl(&["calls"])["calls"].clone();
-    let asked: Vec<&str> = calls
-        .as_array()
-        .expect("calls")
-        .iter()
-        .filter_map(|c| c["path"].as_str())
-        .filter(|p| p.contains("/query"))
-        .collect();
-    assert_eq!(asked.len(), 1, "{calls:#}");
-    assert!(asked[0].contains("Account_Name__c"), "{asked:?}");
-    for other in ["LastName", "Email", "Description"] {
-        assert!(!asked[0].contains(other), "{asked:?}");
-    }
+    let left = differ(&bench);
+    assert!(left.len() == 1 && left[0].contains(".Title: "), "{left:?}");
     bench.daemon.stop();
 }
 
 fn a_large_object_reads_formulas_and_new_fields_by_a_job(engine: Engine) {
     let Some(mut bench) = Bench::loaded(engine, "calculated = \"1h\"") else { return };
-    let jobs = bench.count("bulk_create");
+    let (jobs, queries) = (bench.count("bulk_create"), bench.count("query"));
     bench.ctl(&["clock", "+3700"]);
     let begun = bench.now();
     bench.ring();
-    bench.sandbox.wait_counter("bulk_create", jobs + 1);
     bench.wait_object(BIG, "formulas are read again", |o| {
-        o["phase"] == "following" && o["job"].is_null()
+        let to = o["calculated_to"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        to.is_some_and(|t| t.as_second() >= begun.as_second() - 1)
     });
-    let object = bench.object(BIG);
-    let to = object["calculated_to"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    assert!(to.is_some_and(|t| t.as_second() >= begun.as_second() - 1), "{begun}: {object:#}");
-    assert_eq!(bench.count("query"), 0, "nothing by queries");
+    assert_eq!(bench.count("bulk_create"), jobs + 1);
+    assert_eq!(bench.count("query"), queries, "nothing by queries");
 
     // A new field: its values come by a job, for the rows that are here.
     bench.ctl(&["field", "add", BIG, "Shoe_Size__c", "double"]);
@@ -82,13 +70,12 @@ fn a_large_object_reads_formulas_and_new_fields_by_a_job(engine: Engine) {
             &json!({"Shoe_Size__c": 38.5 + n as f64}),
         );
     }
-    let jobs = bench.count("bulk_create");
     bench.ring();
-    bench.sandbox.wait_counter("bulk_create", jobs + 1);
+    bench.sandbox.wait_counter("bulk_create", jobs + 2);
+    bench.settle();
     bench.wait_object(BIG, "the new field is filled", |o| {
         o["phase"] == "following" && o["job"].is_null()
     });
-    bench.settle();
     bench.daemon.replica(NAME).assert_same("product2", &bench.sandbox.source(BIG, &[]));
     let filled = "select count(*) from product2 where shoe_size__c is not null";
     assert_eq!(bench.daemon.replica(NAME).number(filled), 5);

@@ -5,7 +5,7 @@
 //! A moment is placed by an event (the job was asked for, looked at, a page was asked for) and a
 //! drawn delay behind it. What was hit is read from what the dead daemon left.
 
-use super::{BIG, Bench, LONG, NAME, RECORDS, config, on_both};
+use super::{BIG, Bench, LONG, NAME, config, on_both};
 use crate::support::chance::{Chance, times};
 use crate::support::daemon::Daemon;
 use crate::support::loud;
