@@ -203,6 +203,12 @@ pub trait Provider: Send + Sync + 'static {
     /// Whether reading so many records of an object costs less by a job than by queries. Pure.
     fn job_pays(&self, object: &ObjectSchema, fields: &[String], rows: u64) -> bool;
 
+    /// The field that stands in for the modification stamp of a record that was never modified;
+    /// none: every record has its stamp.
+    fn stamp_of_new(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The checks of `test` beyond reachability: identity facts, permissions, each object, quota.
     fn checks<'a>(
         &'a self,

@@ -98,10 +98,12 @@ pub trait Replica: Send {
     /// Rows of an object by what is known of them.
     fn counts(&mut self, object: &str) -> Result<Counts, ReplicaError>;
 
-    /// Live rows of an object whose modification stamp lies in `from <= stamp < to`.
+    /// Live rows of an object whose modification stamp lies in `from <= stamp < to`. Where the
+    /// stamp is null the field `unset` stands in, if one is given and read.
     fn count_window(
         &mut self,
         object: &str,
+        unset: Option<&str>,
         from: Option<Time>,
         to: Option<Time>,
     ) -> Result<u64, ReplicaError>;

@@ -4,7 +4,7 @@ use super::calls::bounds;
 use super::{Run, Stop};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Into, Mode};
-use crmsync_core::domain::{Call, Outcome, Schema, Step, Time};
+use crmsync_core::domain::{Call, Fault, Outcome, Schema, Step, Time};
 use crmsync_core::sync::{Consequence, Phase, Puts, Slot, Stage, Sweep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -116,9 +116,16 @@ impl Run {
         (from, to): (Option<Time>, Option<Time>),
         there: u64,
     ) -> Result<(), Stop> {
-        let name = object.to_owned();
-        let here = self.work.copy.with(move |r| r.count_window(&name, from, to)).await?;
-        let now = self.server_now().await?;
+        let (name, now) = (object.to_owned(), self.server_now().await?);
+        let unset = self.work.provider.stamp_of_new();
+        if let (Some(field), Some(state)) = (unset, self.states.get_mut(object))
+            && !state.fields.iter().any(|f| f == field)
+        {
+            let what = format!("rows are not counted by time where {field} is not read");
+            state.failed(Slot::Proof, &Fault::Misconfigured { what }, now);
+            return self.store_state(object).await;
+        }
+        let here = self.work.copy.with(move |r| r.count_window(&name, unset, from, to)).await?;
         let Some(state) = self.states.get_mut(object) else { return Ok(()) };
         let before = state.proved.clone();
         let mut consequences = state.counted((from, to), there, here, now);

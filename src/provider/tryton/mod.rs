@@ -302,6 +302,10 @@ impl Provider for Tryton {
         Box::pin(std::future::ready(Ok(Told { value: BTreeMap::new(), server_time: None })))
     }
 
+    fn stamp_of_new(&self) -> Option<&'static str> {
+        Some("create_date")
+    }
+
     fn job_pays(
         &self,
         _object: &crmsync_core::domain::ObjectSchema,

@@ -327,11 +327,12 @@ impl Replica for Postgres {
     fn count_window(
         &mut self,
         object: &str,
+        unset: Option<&str>,
         from: Option<Time>,
         to: Option<Time>,
     ) -> Result<u64, ReplicaError> {
         let doing = format!("counting {object}");
-        self.reading(&doing, |db, book| read::count_window(db, book, object, from, to))
+        self.reading(&doing, |db, book| read::count_window(db, book, object, unset, (from, to)))
     }
 
     fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError> {

@@ -36,8 +36,8 @@ pub(super) fn count_window(
     db: &mut Db,
     book: &Book,
     object: &str,
-    from: Option<Time>,
-    to: Option<Time>,
+    unset: Option<&str>,
+    (from, to): (Option<Time>, Option<Time>),
 ) -> Result<u64, Fail> {
     let table = book.table(object)?;
     let Some(stamp) = table.stamp_column() else {
@@ -46,7 +46,10 @@ pub(super) fn count_window(
     if table.made == Made::Later {
         return Ok(0);
     }
-    let (name, stamp) = (quoted(&table.name), quoted(&stamp.column));
+    let (name, mut stamp) = (quoted(&table.name), quoted(&stamp.column));
+    if let Some(other) = unset.and_then(|field| table.column(field)) {
+        stamp = format!("coalesce({stamp}, {})", quoted(&other.column));
+    }
     let sql = format!(
         r#"SELECT count(*) FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL
            AND ($1::timestamptz IS NULL OR {stamp} >= $1) AND ($2::timestamptz IS NULL OR {stamp} < $2)"#

@@ -228,10 +228,11 @@ impl Replica for Sqlite {
     fn count_window(
         &mut self,
         object: &str,
+        unset: Option<&str>,
         from: Option<Time>,
         to: Option<Time>,
     ) -> Result<u64, ReplicaError> {
-        self.count_stamps(object, from, to)
+        self.count_stamps(object, unset, from, to)
     }
 
     fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError> {

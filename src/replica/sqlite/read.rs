@@ -42,6 +42,7 @@ impl Sqlite {
     pub(super) fn count_stamps(
         &self,
         object: &str,
+        unset: Option<&str>,
         from: Option<Time>,
         to: Option<Time>,
     ) -> Result<u64, ReplicaError> {
@@ -50,7 +51,10 @@ impl Sqlite {
             let Some(stamp) = table.stamp_column() else {
                 return Err(Fail::Bug(format!("{object} has no modification stamp")));
             };
-            let (name, stamp) = (quoted(&table.name), quoted(&stamp.column));
+            let (name, mut stamp) = (quoted(&table.name), quoted(&stamp.column));
+            if let Some(other) = unset.and_then(|field| table.column(field)) {
+                stamp = format!("coalesce({stamp}, {})", quoted(&other.column));
+            }
             let sql = format!(
                 r#"FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL
                    AND (?1 IS NULL OR {stamp} >= ?1) AND (?2 IS NULL OR {stamp} < ?2)"#

@@ -37,8 +37,8 @@ fn costs_what_it_must(engine: Engine) {
     let all: u64 = made.iter().map(|(_, n)| n).sum();
     assert_eq!(paid.as_u64(), Some(all), "what was paid for is what was asked: {made:?}");
     assert!(all - job <= 8, "a first load has few calls beside: {others:?}");
-    // Who answers, and the first increment.
-    assert_eq!((of("query"), of("query_all")), (1, 1), "rows came by the job alone: {made:?}");
+    // Who answers, and the first increment, which may travel in a composite.
+    assert!(bench.queries() <= 1, "rows came by the job alone: {made:?}");
 
     let object = bench.object(BIG);
     assert_eq!(object["rows"], ROWS, "{object:#}");
