@@ -30,6 +30,7 @@ fn eight(sandbox: &Sandbox, head: &str) -> Daemon {
 fn sandbox(records: &str) -> Sandbox {
     let sandbox = Sandbox::start(&["--records", records, "--quota-max", &MAX.to_string()]);
     sandbox.ctl(&["page-size", "50"]);
+    sandbox.ctl(&["bulk-refuse", "Account", "on"]);
     sandbox
 }
 
