@@ -76,3 +76,38 @@ impl ServerClock {
         Some(self.env.now().duration_since(self.now()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ago(seconds: i64) -> Option<Time> {
+        Time::from_second(Env.now().as_second() - seconds).ok()
+    }
+
+    #[test]
+    fn another_run_knows_the_fraction_and_follows_a_clock_that_was_set() {
+        let mut first = ServerClock::new(Env);
+        first.tell(ago(3600));
+        let known = first.moment().unwrap();
+        let mut second = first.next();
+        assert_eq!(second.now(), None, "nothing is believed before an answer");
+        second.tell(ago(3600));
+        assert!(second.moment().unwrap() >= known, "never behind what was known");
+        assert!(second.moment().unwrap().duration_since(known).as_secs() < 60);
+        let mut third = second.next();
+        third.tell(ago(7200));
+        assert!(third.moment().unwrap() < known, "it was set back");
+    }
+
+    #[test]
+    fn their_times_are_told_in_ours() {
+        let env = Env;
+        let mut clock = ServerClock::new(env);
+        assert_eq!(clock.ours(env.now()), None);
+        clock.tell(ago(3600));
+        let then = clock.moment().unwrap().checked_add(SignedDuration::from_secs(10)).unwrap();
+        let wait = clock.ours(then).unwrap().duration_since(env.now());
+        assert!((8..=10).contains(&wait.as_secs()), "{wait:?}");
+    }
+}

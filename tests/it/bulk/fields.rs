@@ -63,11 +63,11 @@ fn a_large_object_reads_formulas_and_new_fields_by_a_job(engine: Engine) {
     // A new field: its values come by a job, for the rows that are here.
     bench.ctl(&["field", "add", BIG, "Shoe_Size__c", "double"]);
     let touched = bench.ctl(&["touch", BIG, "30"])["ids"].clone();
-    for (n, id) in touched.as_array().expect("ids").iter().take(5).enumerate() {
+    for (id, size) in touched.as_array().expect("ids").iter().take(5).zip(38_i32..) {
         bench.sandbox.update(
             BIG,
             id.as_str().expect("an id"),
-            &json!({"Shoe_Size__c": 38.5 + n as f64}),
+            &json!({"Shoe_Size__c": f64::from(size) + 0.5}),
         );
     }
     bench.ring();

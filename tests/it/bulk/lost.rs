@@ -16,7 +16,7 @@ fn a_lost_store_adopts_a_load_under_way(engine: Engine) {
     bench.sandbox.wait_counter("bulk_page", 6);
     bench.daemon.kill9();
     let rows = bench.rows(BIG);
-    assert!(rows >= 4 * PAGE && rows < ROWS, "{rows} rows");
+    assert!((4 * PAGE..ROWS).contains(&rows), "{rows} rows");
     fs::remove_dir_all(bench.daemon.path("state")).expect("losing the store");
     bench.ctl(&["touch", BIG, "30"]);
     bench.daemon.start_again();

@@ -4,7 +4,7 @@
 use super::{BIG, Bench, LONG, NAME, RECORDS, config, on_both, pages};
 use crate::support::values::Engine;
 use crate::support::wait::eventually_or;
-use serde_json::{Value, json};
+use serde_json::json;
 
 on_both!(the_quota_line_in_the_middle, a_restart_in_the_middle, a_reload_in_the_middle);
 
@@ -86,7 +86,7 @@ fn a_reload_in_the_middle(engine: Engine) {
     bench.sandbox.wait_counter("bulk_page", 8);
     reload(&format!("{objects}Contact = \"all\"\n"));
     bench.ring_until("all of it is in", |b| {
-        let done = |o: &str| b.object(o)["phase"] == Value::from("following");
+        let done = |o: &str| b.object(o)["phase"] == "following";
         done(BIG) && done("Contact")
     });
     let read = bench.count("bulk_page");

@@ -7,7 +7,7 @@ use crate::support::daemon::Daemon;
 use crate::support::replica::Place;
 use crate::support::sandbox::Sandbox;
 use crate::support::values::Engine;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fmt::Write as _;
 
 on_both!(a_nul_is_dropped_and_counted, awkward_values_arrive_as_they_are);
@@ -111,7 +111,7 @@ fn awkward_values_arrive_as_they_are(engine: Engine) {
     // What the recordings say is what the source has: nothing was lost on the way there.
     let dump = bench.sandbox.dump(BIG);
     for [name, text, number, ..] in odd_rows() {
-        let record = dump.iter().find(|r| r["Name"] == Value::from(name.clone()));
+        let record = dump.iter().find(|r| r["Name"] == name.as_str());
         let record = record.unwrap_or_else(|| panic!("{name} was not served"));
         assert_eq!(record["Description"].as_str().unwrap_or_default(), text, "{name}");
         assert!(

@@ -3,6 +3,7 @@
 use super::model::time;
 use crate::domain::{Field, FieldType, ObjectSchema, SchemaPolicy, Step};
 use crate::sync::*;
+use jiff::SignedDuration;
 
 #[test]
 fn new_fields_are_filled_and_lost_ones_leave() {
@@ -28,6 +29,27 @@ fn a_sweep_after_a_change_of_sight_never_becomes_one_that_deletes() {
     assert!(s.caught_up().is_none());
     let out = s.stepped(Slot::Sweep, None, &Step::Done, time(4));
     assert!(matches!(out[..], [Consequence::EndSweep { hide: true, approved: false }]));
+}
+
+#[test]
+fn deletes_are_not_known_while_keys_are_compared_because_the_log_has_a_gap() {
+    let mut s = ObjectState::new(vec!["Id".into()], time(0));
+    s.stepped(Slot::Load, None, &Step::Done, time(1));
+    let told = Step::Deleted { ids: vec![], earliest: Some(time(50)), covered: time(100) };
+    let out = s.stepped(Slot::Deleted, Some((time(0), time(100))), &told, time(100));
+    assert_eq!(out, [Consequence::BeginSweep]);
+    assert_eq!(s.deletes_known(), None);
+    s.stepped(Slot::Sweep, None, &Step::Done, time(101));
+    assert_eq!(s.deletes_known(), Some(time(100)));
+}
+
+#[test]
+fn claims_are_whole_seconds_and_looks_are_finer() {
+    let later = |millis| time(5).checked_add(SignedDuration::from_millis(millis)).unwrap();
+    let mut s = ObjectState::new(vec!["Id".into()], time(0));
+    s.stepped(Slot::Load, None, &Step::Started { job: "j".into() }, later(700));
+    assert_eq!(s.phase, Phase::Load { started: time(5), after: None });
+    assert_eq!(next_look([&s]), Some(later(1_000)));
 }
 
 fn schema(fields: &[(&str, FieldType)]) -> ObjectSchema {
