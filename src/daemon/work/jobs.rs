@@ -25,7 +25,7 @@ impl Run {
             let filling = state.fill.is_some()
                 || matches!(state.sweep, Some(Sweep { stage: Stage::Keys { .. }, .. }))
                 || matches!(state.phase, Phase::Reread { .. });
-            if matches!(state.phase, Phase::Load { .. }) {
+            if matches!(state.phase, Phase::Load { after: None, .. }) && state.no_job.is_none() {
                 unknown.push(object.clone());
             } else if filling {
                 let name = object.clone();
@@ -41,9 +41,18 @@ impl Run {
                     let (provider, asked) = (Arc::clone(&provider), Arc::clone(&asked));
                     Box::pin(async move { provider.sizes(ctx, &asked).await })
                 })
-                .await?;
-            self.clock.tell(told.server_time);
-            self.sizes.extend(told.value);
+                .await;
+            match told {
+                Ok(told) => {
+                    self.clock.tell(told.server_time);
+                    self.sizes.extend(told.value);
+                }
+                // Without it loads go by queries: dearer, but nobody waits for a guess.
+                Err(Stop::Fault(Fault::Passing { what, .. })) => {
+                    self.say(format!("sizes are not known: {what}"));
+                }
+                Err(stop) => return Err(stop),
+            }
         }
         let pays = |object: &&String| {
             let (Some(schema), Some(state), Some(rows)) =
