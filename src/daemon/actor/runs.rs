@@ -398,6 +398,10 @@ impl Actor {
         }
         self.look_at_quota();
         self.shared.tell(Told::RunEnded(line));
+        if std::mem::take(&mut self.rang) {
+            self.cause = "schedule";
+            self.take(&[Event::Due], Change::default());
+        }
     }
 
     pub(super) fn wish(&self, change: impl Fn(&mut Wishes)) {

@@ -4,7 +4,7 @@ use super::calls::bounds;
 use super::{Run, Stop};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Into, Mode};
-use crmsync_core::domain::{Call, Fault, Outcome, Schema, Step, Time};
+use crmsync_core::domain::{Call, Fault, JobRead, Outcome, Schema, Step, Task, TaskKind, Time};
 use crmsync_core::sync::{Consequence, Phase, Puts, Slot, Stage, Sweep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -113,9 +113,38 @@ impl Run {
 
     /// Everything of a slot was read by jobs: what follows is one transaction.
     pub(super) async fn ripen(&mut self, object: &str, slot: Slot, now: Time) -> Result<(), Stop> {
+        if slot == Slot::Sweep && !self.sight_holds(now).await? {
+            return Ok(()); // it has begun anew, and hides instead
+        }
         let Some(state) = self.states.get_mut(object) else { return Ok(()) };
         let mut consequences = state.stepped(slot, None, &Step::Done, now);
         self.apply(object, &mut consequences).await
+    }
+
+    /// A result without any row is believed only where the source counts none either: it may be
+    /// building its index anew (Salesforce says `JobComplete` then, with 0 records).
+    pub(super) async fn believed(&mut self, task: &Task, step: Step) -> Result<Step, Stop> {
+        let whole = matches!(&task.kind, TaskKind::Job { read, .. } if *read == JobRead::default());
+        if !whole || step != (Step::Ready { rows: Some(0) }) {
+            return Ok(step);
+        }
+        let object = task.object.as_str();
+        let (provider, asked) =
+            (Arc::clone(&self.work.provider), Arc::new(vec![object.to_owned()]));
+        let told = self
+            .ask(move |ctx| {
+                let (provider, asked) = (Arc::clone(&provider), Arc::clone(&asked));
+                Box::pin(async move { provider.sizes(ctx, &asked).await })
+            })
+            .await?;
+        Ok(match told.value.get(object) {
+            Some(some) if *some > 0 => {
+                let why = format!("it brought no record, and the source has about {some}");
+                self.say(format!("{object}: a job is not believed: {why}"));
+                Step::JobLost { why, too_much: false }
+            }
+            Some(_) | None => step,
+        })
     }
 
     /// A window was counted at the source: the same one is counted here at once.

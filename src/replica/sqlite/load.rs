@@ -140,7 +140,8 @@ fn drop_earlier(db: &Connection, object: &str, table: &str, key: &str) -> Result
         "DELETE FROM {table} WHERE rowid NOT IN (SELECT max(rowid) FROM {table} GROUP BY {key})"
     ))?;
     for (id, column) in odd {
-        let good = format!("SELECT 1 FROM {table} WHERE {key} = ?3 AND {} IS NOT NULL", quoted(&column));
+        let good =
+            format!("SELECT 1 FROM {table} WHERE {key} = ?3 AND {} IS NOT NULL", quoted(&column));
         db.execute(
             &format!(
                 r#"DELETE FROM "_crmsync_odd"
