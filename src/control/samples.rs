@@ -130,6 +130,8 @@ pub fn detail_line() -> ConnectionDetail {
                 rows: 0,
                 deleted: 0,
                 trouble: Some("no read access to Opportunity".into()),
+                proof: None,
+                calculated_to: None,
                 ..object("Opportunity")
             },
         ],

@@ -126,7 +126,7 @@ fn primary(db: &Connection, table: &str, column: &str, index: &str) -> Result<()
 }
 
 /// Of rows with equal keys the last one that came stays, and what was odd in it. An odd value of
-/// an earlier one is known by the good value in its column.
+/// an earlier one is known by the good value in its column, or by a row of a later page.
 fn drop_earlier(db: &Connection, object: &str, table: &str, key: &str) -> Result<(), Fail> {
     let several = format!("SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1");
     let odd: Vec<(String, String)> = db
@@ -140,8 +140,11 @@ fn drop_earlier(db: &Connection, object: &str, table: &str, key: &str) -> Result
         "DELETE FROM {table} WHERE rowid NOT IN (SELECT max(rowid) FROM {table} GROUP BY {key})"
     ))?;
     for (id, column) in odd {
-        let good =
-            format!("SELECT 1 FROM {table} WHERE {key} = ?3 AND {} IS NOT NULL", quoted(&column));
+        let good = format!(
+            r#"SELECT 1 FROM {table} AS t WHERE t.{key} = ?3
+                 AND (t.{} IS NOT NULL OR t."_synced_at" > "_crmsync_odd"."at")"#,
+            quoted(&column)
+        );
         db.execute(
             &format!(
                 r#"DELETE FROM "_crmsync_odd"
