@@ -102,9 +102,9 @@ const EXPOSES: &[&str] = &[
     "auth",
     "mail::send",
     "replica::postgres::link", // hands the password to the database's client
-    "control::client",       // carries what was typed to the daemon
-    "daemon::grant",         // compares two sessions
-    "daemon::actor::grants", // hands a pasted address and a password on
+    "control::client",         // carries what was typed to the daemon
+    "daemon::grant",           // compares two sessions
+    "daemon::actor::grants",   // hands a pasted address and a password on
 ];
 
 /// Words of vendors, and the parts that may say them.

@@ -3,8 +3,8 @@
 
 use crate::support::daemon::{Daemon, NOBODY, salesforce};
 use crate::support::recorded_data;
-use crate::support::sandbox::Sandbox;
 use crate::support::replica::column;
+use crate::support::sandbox::Sandbox;
 use serde_json::Value;
 
 /// Rows about users and permissions that the sandbox keeps for its own sake; the recordings hold

@@ -93,5 +93,18 @@ impl Actor {
                 }
             }
         }
+        let Some(objects) = &report.objects else { return };
+        let here = |object: &str| objects.iter().any(|o| o.name == object && !o.state.gone);
+        // Nobody compares what is no longer read.
+        for object in self.state.differs.keys().filter(|object| !here(object)) {
+            events.push(Event::Agrees { object: object.clone() });
+        }
+        for condition in self.notices.open() {
+            if let Concern::CopyDiffers { object } = &condition.concern
+                && !here(object)
+            {
+                extra.clear.push(condition.concern.clone());
+            }
+        }
     }
 }

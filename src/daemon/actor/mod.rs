@@ -188,6 +188,8 @@ struct Running {
     why: Option<connection::StopWhy>,
     started: Time,
     cause: &'static str,
+    /// It only looks at jobs.
+    looks_only: bool,
 }
 
 /// The task's own.
@@ -233,6 +235,10 @@ pub struct Actor {
     erased: Option<Time>,
     /// Why the next run starts, for its log.
     cause: &'static str,
+    /// The run that is to start has nothing but looks at jobs to do.
+    looks_only: bool,
+    /// The schedule rang while such a run was under way.
+    rang: bool,
     mailbox: mpsc::UnboundedReceiver<Message>,
     own: mpsc::UnboundedSender<Message>,
 }
@@ -296,6 +302,8 @@ impl Actor {
             clock: None,
             erased: None,
             cause: "schedule",
+            looks_only: false,
+            rang: false,
             mailbox,
             own: own.clone(),
         };
@@ -452,9 +460,11 @@ impl Actor {
         let tries =
             connection::next_wake(&self.state, now, &self.rules()).is_some_and(|at| at <= now);
         let rings = looks || tries;
-        self.cause = if looks { "job" } else { "retry" };
+        self.cause = if tries { "retry" } else { "job" };
+        self.looks_only = looks && !tries;
         // Without a reason of the connection's own only letters are looked at.
         self.take(if rings { &[Event::Due] } else { &[] }, Change::default());
+        self.looks_only = false;
     }
 
     async fn receive(&mut self, message: Message) {

@@ -69,6 +69,8 @@ impl Actor {
         let at = schedule::next_due(&self.settings.schedule, seed, now).ok();
         self.next_due = at;
         self.cause = "schedule";
+        // A run that only looks at jobs polls nobody: the bell rings again when it is over.
+        self.rang = self.running.as_ref().is_some_and(|run| run.looks_only);
         let change = Change { due: due_row(&self.id, at), ..Change::default() };
         self.take(&[Event::Due], change);
     }
@@ -87,6 +89,7 @@ impl Actor {
     }
 
     pub(super) fn start_run(&mut self, despite_quota: bool) {
+        let looks_only = std::mem::take(&mut self.looks_only);
         let run_id = self.next_run.take().unwrap_or_else(|| self.new_run_id());
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let now = self.shared.env.now();
@@ -132,6 +135,7 @@ impl Actor {
             interval: schedule::interval(&self.settings.schedule, now),
             erase_before: self.erase_before(now),
             known: self.summary.clone(),
+            looks_only,
             progress: Arc::new(move |p| {
                 alive(&own, &pulse, clock);
                 let _ = events.send(Told::Progress {
@@ -152,6 +156,7 @@ impl Actor {
             why: None,
             started: now,
             cause: self.cause,
+            looks_only,
         });
         let (own, workers, id) =
             (self.own.clone(), Arc::clone(&self.shared.workers), run_id.clone());
@@ -393,6 +398,10 @@ impl Actor {
         }
         self.look_at_quota();
         self.shared.tell(Told::RunEnded(line));
+        if std::mem::take(&mut self.rang) {
+            self.cause = "schedule";
+            self.take(&[Event::Due], Change::default());
+        }
     }
 
     pub(super) fn wish(&self, change: impl Fn(&mut Wishes)) {

@@ -127,6 +127,13 @@ impl Run {
                     return self.finish(call, slots, outcome.steps, now).await;
                 }
                 Err(Failure::Held) => return Err(Stop::Quota),
+                // Counting is no need of the run: the proof takes it as its own trouble.
+                Err(Failure::Fault(fault @ Fault::Passing { .. }))
+                    if slots.iter().all(|slot| *slot == Slot::Proof) =>
+                {
+                    let steps = vec![Step::Failed(fault); call.tasks.len()];
+                    return self.finish(call, slots, steps, now).await;
+                }
                 Err(Failure::Fault(fault)) => {
                     return Err(Stop::Fault(fault));
                 }
@@ -223,7 +230,9 @@ impl Run {
         let mut moved = false;
         let mut first_fault = None;
         for ((task, slot), step) in call.tasks.iter().zip(slots).zip(steps) {
-            let Some(state) = self.states.get_mut(&task.object) else { continue };
+            if !self.states.contains_key(&task.object) {
+                continue;
+            }
             if let Step::Failed(fault) = step {
                 match self.object_failed(task, *slot, &fault, now).await? {
                     Failed::SchemaMoved => moved = true,
@@ -241,6 +250,8 @@ impl Run {
             if matches!(step, Step::Page { .. }) {
                 continue; // it was committed with the state that it leads to
             }
+            let step = self.believed(task, step).await?;
+            let Some(state) = self.states.get_mut(&task.object) else { continue };
             let was_loading = state.loading();
             let mut consequences = state.stepped(*slot, bounds(task), &step, now);
             if *slot == Slot::Fetch

@@ -4,7 +4,7 @@ use super::calls::bounds;
 use super::{Run, Stop};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Into, Mode};
-use crmsync_core::domain::{Call, Fault, Outcome, Schema, Step, Time};
+use crmsync_core::domain::{Call, Fault, JobRead, Outcome, Schema, Step, Task, TaskKind, Time};
 use crmsync_core::sync::{Consequence, Phase, Puts, Slot, Stage, Sweep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Run {
             let filling = state.fill.is_some()
                 || matches!(state.sweep, Some(Sweep { stage: Stage::Keys { .. }, .. }))
                 || matches!(state.phase, Phase::Reread { .. });
-            if matches!(state.phase, Phase::Load { .. }) {
+            if matches!(state.phase, Phase::Load { after: None, .. }) && state.no_job.is_none() {
                 unknown.push(object.clone());
             } else if filling {
                 let name = object.clone();
@@ -41,9 +41,18 @@ impl Run {
                     let (provider, asked) = (Arc::clone(&provider), Arc::clone(&asked));
                     Box::pin(async move { provider.sizes(ctx, &asked).await })
                 })
-                .await?;
-            self.clock.tell(told.server_time);
-            self.sizes.extend(told.value);
+                .await;
+            match told {
+                Ok(told) => {
+                    self.clock.tell(told.server_time);
+                    self.sizes.extend(told.value);
+                }
+                // Without it loads go by queries: dearer, but nobody waits for a guess.
+                Err(Stop::Fault(Fault::Passing { what, .. })) => {
+                    self.say(format!("sizes are not known: {what}"));
+                }
+                Err(stop) => return Err(stop),
+            }
         }
         let pays = |object: &&String| {
             let (Some(schema), Some(state), Some(rows)) =
@@ -104,9 +113,38 @@ impl Run {
 
     /// Everything of a slot was read by jobs: what follows is one transaction.
     pub(super) async fn ripen(&mut self, object: &str, slot: Slot, now: Time) -> Result<(), Stop> {
+        if slot == Slot::Sweep && !self.sight_holds(now).await? {
+            return Ok(()); // it has begun anew, and hides instead
+        }
         let Some(state) = self.states.get_mut(object) else { return Ok(()) };
         let mut consequences = state.stepped(slot, None, &Step::Done, now);
         self.apply(object, &mut consequences).await
+    }
+
+    /// A result without any row is believed only where the source counts none either: it may be
+    /// building its index anew (Salesforce says `JobComplete` then, with 0 records).
+    pub(super) async fn believed(&mut self, task: &Task, step: Step) -> Result<Step, Stop> {
+        let whole = matches!(&task.kind, TaskKind::Job { read, .. } if *read == JobRead::default());
+        if !whole || step != (Step::Ready { rows: Some(0) }) {
+            return Ok(step);
+        }
+        let object = task.object.as_str();
+        let (provider, asked) =
+            (Arc::clone(&self.work.provider), Arc::new(vec![object.to_owned()]));
+        let told = self
+            .ask(move |ctx| {
+                let (provider, asked) = (Arc::clone(&provider), Arc::clone(&asked));
+                Box::pin(async move { provider.sizes(ctx, &asked).await })
+            })
+            .await?;
+        Ok(match told.value.get(object) {
+            Some(some) if *some > 0 => {
+                let why = format!("it brought no record, and the source has about {some}");
+                self.say(format!("{object}: a job is not believed: {why}"));
+                Step::JobLost { why, too_much: false }
+            }
+            Some(_) | None => step,
+        })
     }
 
     /// A window was counted at the source: the same one is counted here at once.

@@ -73,6 +73,8 @@ pub struct Work {
     pub stop: CancellationToken,
     /// Pulled when there is no time to wait for the checkpoint: a call on its way is given up.
     pub cut: CancellationToken,
+    /// Nothing but a look at a job (or a count to be repeated) is due: nobody else is polled.
+    pub looks_only: bool,
     /// Usual distance of runs.
     pub interval: SignedDuration,
     /// Rows marked as deleted leave the replica when they are older than this; none: not today.
@@ -208,6 +210,8 @@ struct Run {
     said_gone: BTreeSet<String>,
     /// See `said_gone`.
     said_lost: BTreeSet<(String, Slot)>,
+    /// Who answers was asked in this run, because keys are compared in it.
+    compared_by_us: bool,
     /// The replica's states were read: before, nothing can be said of its objects.
     states_read: bool,
 }
@@ -237,6 +241,7 @@ impl Work {
             refused: BTreeSet::new(),
             said_gone: BTreeSet::new(),
             said_lost: BTreeSet::new(),
+            compared_by_us: false,
             states_read: false,
         };
         let ended = run.all().await;
@@ -258,11 +263,14 @@ impl Run {
         self.go_on()?;
         self.prepare().await?;
         let mut target = self.server_now().await?;
+        if self.work.looks_only {
+            target = Time::MIN;
+        }
         loop {
             self.go_on()?;
             let whole = self.server_now().await?;
             // A long load must not let the other objects grow stale.
-            if whole.duration_since(target) >= self.work.interval {
+            if whole.duration_since(target) >= self.work.interval && !self.work.looks_only {
                 target = whole;
             }
             // Looks at jobs are due by the fraction of a second.

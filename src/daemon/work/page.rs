@@ -9,7 +9,7 @@ use super::prelude::json;
 use super::{Progress, Run, Stop, patiently};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Applied, Fed, Into};
-use crmsync_core::domain::{Call, Delivered, Outcome, Schema};
+use crmsync_core::domain::{Call, Delivered, Outcome, Schema, Step};
 use crmsync_core::sync::ObjectState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,13 @@ impl Run {
             .await
         });
         let provider = Arc::clone(&self.work.provider);
-        let sent = patiently(&self.work.cut, provider.send(ctx, call, schema, sink)).await;
+        let sent = match patiently(&self.work.cut, provider.send(ctx, call, schema, sink)).await {
+            // It took too long: a page that was cut, which is asked for less the next time.
+            Err(Stop::Fault(fault)) => {
+                Ok(Ok(Outcome { steps: vec![Step::Failed(fault)], ..Outcome::default() }))
+            }
+            sent => sent,
+        };
         let end = match &sent {
             Ok(outcome) => judge(outcome)
                 .map_or(Fed::Abort, |(state, key)| Fed::Commit { state: json(&state), key }),

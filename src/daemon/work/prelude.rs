@@ -21,6 +21,9 @@ const DESCRIBE_AGAIN: SignedDuration = SignedDuration::from_hours(6);
 struct Described {
     at: Option<Time>,
     objects: BTreeMap<String, Option<ObjectSchema>>,
+    /// Descriptions before these, until the tables were laid out by these.
+    #[serde(default)]
+    before: BTreeMap<String, ObjectSchema>,
     /// Fields that it names and that the source refused all the same, see [`Run::refused`].
     #[serde(default)]
     refused: BTreeSet<(String, String)>,
@@ -46,8 +49,10 @@ impl Run {
             self.read_states().await?;
         }
         // What is absent from a comparison of keys was deleted only if our sight is what it was.
-        let compares =
-            wishes.approve || !wishes.full.is_empty() || self.compares_soon(self.work.env.now());
+        let compares = wishes.approve
+            || !wishes.full.is_empty()
+            || (!self.work.looks_only && self.compares_soon(self.work.env.now()));
+        self.compared_by_us = compares;
         let toll = Arc::clone(&self.toll);
         let checked = self.work.holder.check_identity(toll.as_ref(), compares).await?;
         self.clock.tell(checked.server_time);
@@ -150,7 +155,7 @@ impl Run {
             self.clock.tell(told.server_time);
             for (object, schema) in told.value {
                 if let Some(Some(before)) = known.objects.insert(object.clone(), schema) {
-                    self.before.entry(object).or_insert(before);
+                    known.before.entry(object).or_insert(before);
                 }
             }
             if stale {
@@ -166,6 +171,7 @@ impl Run {
             self.work.store.apply(StoreChange { docs: vec![doc], ..StoreChange::default() })?;
         }
         self.refused = known.refused;
+        self.before = known.before;
         self.schemas.clear();
         for object in self.work.settings.objects.keys() {
             match known.objects.get(object) {
@@ -248,7 +254,40 @@ impl Run {
             self.states.insert(object.clone(), state);
             self.store_state(&object).await?;
         }
+        self.forget_before()
+    }
+
+    /// The tables are as the last description says: the one before is not needed any more.
+    fn forget_before(&mut self) -> Result<(), Stop> {
+        if self.before.is_empty() {
+            return Ok(());
+        }
+        self.before.clear();
+        let Some((version, text)) = self.work.store.doc("schema", &self.work.id)? else {
+            return Ok(());
+        };
+        let mut known: Described = serde_json::from_str(&text).unwrap_or_default();
+        known.before.clear();
+        let doc = Doc { kind: "schema", key: self.work.id.clone(), version, json: json(&known) };
+        self.work.store.apply(StoreChange { docs: vec![doc], ..StoreChange::default() })?;
         Ok(())
+    }
+
+    /// Before rows are taken for deleted because they are absent: is our sight what it was? Asked
+    /// once in a run; a changed one begins the comparison anew, to hide and not to delete.
+    pub(super) async fn sight_holds(&mut self, now: Time) -> Result<bool, Stop> {
+        if self.compared_by_us {
+            return Ok(true);
+        }
+        self.compared_by_us = true;
+        let toll = Arc::clone(&self.toll);
+        let checked = self.work.holder.check_identity(toll.as_ref(), true).await?;
+        self.clock.tell(checked.server_time);
+        let (wishes, _) = self.wishes()?;
+        if wishes.sight {
+            self.take_over(&wishes, true, now).await?;
+        }
+        Ok(!wishes.sight)
     }
 
     async fn take_over(&mut self, wishes: &Wishes, sight: bool, now: Time) -> Result<(), Stop> {

@@ -4,8 +4,8 @@
 use crate::support::daemon::{Daemon, notify, raw_api, salesforce};
 use crate::support::mail::Mail;
 use crate::support::postfix::Postfix;
-use crate::support::sandbox::Sandbox;
 use crate::support::replica::Source;
+use crate::support::sandbox::Sandbox;
 use crate::support::tcp_proxy::TcpProxy;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
