@@ -42,7 +42,8 @@ torture: deps build
 bench:
 	@bash .ci/deps bench
 	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) bench --locked --bench figures -- $(PART)
+	CRMSYNC_BIN_DIR=$(CURDIR)/target/release CRMSYNC_SANDBOX_BIN=$(CURDIR)/target/release/crmsync-sandbox \
+	$(CARGO) bench --locked --profile dev --bench figures -- $(PART)
 
 demo:
 	@bash .ci/deps demo

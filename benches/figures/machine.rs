@@ -51,7 +51,7 @@ pub fn facts() -> Value {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().next().and_then(|l| l.split_whitespace().nth(1)).map(str::to_owned);
     json!({
-        "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
+        "programs": std::env::var("CRMSYNC_BIN_DIR").map_or("debug", |_| "release"),
         "cores": cores,
         "processor": model,
         "memory_kib": memory,

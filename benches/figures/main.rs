@@ -1,7 +1,7 @@
 //! The figures, measured with the released programs against the sandbox and real servers.
 //!
-//! `make bench` prints a table on stdout and writes the same as JSON to `target/figures.json`. One
-//! part: `cargo bench --bench figures -- PART…`; sizes are made smaller by variables of the
+//! `make bench` builds them, prints a table on stdout and writes the same as JSON to
+//! `target/figures.json`. Some parts: `make bench PART="sqlite poll"`; sizes are made smaller by variables of the
 //! environment (`docs/figures.md`). Honest means: both ends run on this machine and share its
 //! processors, the floor and ours take turns in one run, and what misses its goal says so.
 #![allow(
@@ -31,7 +31,6 @@ mod lab;
 mod load;
 mod machine;
 mod poll;
-mod replica;
 mod report;
 mod rest;
 
@@ -40,7 +39,7 @@ use report::Report;
 /// Measures something and adds what it found.
 type Part = fn(&mut Report);
 
-const PARTS: [(&str, Part); 13] = [
+const PARTS: [(&str, Part); 12] = [
     ("sqlite", load::sqlite),
     ("postgres", load::postgres),
     ("sqlite-many", load::sqlite_many),
@@ -53,7 +52,6 @@ const PARTS: [(&str, Part); 13] = [
     ("idle", idle::connections),
     ("status", idle::status),
     ("tryton", rest::parties),
-    ("replica", replica::writes),
 ];
 
 fn main() {

@@ -110,7 +110,7 @@ impl Daemon {
 
     /// Starts the program without waiting for anything.
     pub fn launch(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crmsyncd"));
+        let mut command = Command::new(program("crmsyncd"));
         command.arg("--config").arg(self.path("etc"));
         command.arg("--state-dir").arg(self.path("state"));
         command.arg("--replica-dir").arg(self.path("replica"));
@@ -196,7 +196,7 @@ impl Daemon {
 
     /// The same with standard input.
     pub fn cli_with(&self, args: &[&str], input: &[u8]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crmsync"));
+        let mut command = Command::new(program("crmsync"));
         command.arg("--socket").arg(self.socket()).args(args);
         command.env_remove("CRMSYNC_SOCKET").env("TZ", "UTC");
         run_with(command, input, Duration::from_secs(120))
@@ -341,6 +341,18 @@ pub fn raw_api(
         .ok_or_else(|| std::io::Error::other(format!("no HTTP answer: {text:?}")))?;
     let json = serde_json::from_str(body).unwrap_or(Value::Null);
     Ok(Reply { status, json, text: body.to_owned() })
+}
+
+/// One of the programs: the one that was built with the tests, or that of `CRMSYNC_BIN_DIR`.
+pub fn program(name: &str) -> PathBuf {
+    let built = match name {
+        "crmsyncd" => env!("CARGO_BIN_EXE_crmsyncd"),
+        _ => env!("CARGO_BIN_EXE_crmsync"),
+    };
+    match std::env::var_os("CRMSYNC_BIN_DIR") {
+        Some(folder) => Path::new(&folder).join(name),
+        None => built.into(),
+    }
 }
 
 /// Writes bytes to a Unix socket and reads until it closes.
