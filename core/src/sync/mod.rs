@@ -15,6 +15,7 @@
 //! replica's own count, to [`ObjectState::counted`]. When nothing is left to plan, [`next_look`]
 //! says when to come back.
 
+mod advance;
 mod fields;
 mod job;
 mod plan;
