@@ -338,3 +338,21 @@ fn no_way_to_the_server_is_told_with_a_hint() {
     });
     assert!(!place.contains(secret));
 }
+
+#[test]
+fn a_server_that_takes_connections_and_never_answers_is_unavailable() {
+    let Some(bed) = shared() else { return };
+    let Place::Schema { server, .. } = &bed.place else { panic!("a schema") };
+    // The system takes connections for whoever listens.
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = frozen.local_addr().unwrap().port();
+    let server = Server { host: "127.0.0.1".into(), port, ..(**server).clone() };
+    let place = Place::Schema { server: Arc::new(server), schema: "x".into() };
+    let (told, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = told.send(crate::replica::exists(&place).unwrap_err());
+    });
+    let refused = end.recv_timeout(std::time::Duration::from_secs(60)).expect("an end of waiting");
+    assert!(matches!(refused, ReplicaError::Unavailable { .. }), "{refused}");
+    assert!(refused.to_string().contains("did not answer within 10 s"), "{refused}");
+}
