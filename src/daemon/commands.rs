@@ -183,7 +183,7 @@ impl Commands for Desk {
 
     fn forget(&self, by: Caller, name: String, request: ForgetRequest) -> Reply<'_, ()> {
         Box::pin(async move {
-            self.do_forget(&name, request.with_data)?;
+            self.do_forget(&name, request.with_data).await?;
             self.audit(
                 &by,
                 Some(&name),

@@ -52,8 +52,7 @@ impl Copy {
         work: impl FnOnce(&mut dyn Replica) -> Result<T, ReplicaError> + Send + 'static,
     ) -> Result<T, ReplicaError> {
         let inner = Arc::clone(&self.inner);
-        let place = inner.place.to_string();
-        let done = tokio::task::spawn_blocking(move || {
+        aside(&self.inner.place, move || {
             let mut slot = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
             let replica = match slot.take() {
                 Some(replica) => slot.insert(replica),
@@ -61,14 +60,7 @@ impl Copy {
             };
             work(replica.as_mut())
         })
-        .await;
-        done.unwrap_or_else(|e| {
-            Err(ReplicaError::Bug {
-                doing: "working on the replica".into(),
-                path: place,
-                cause: e.to_string(),
-            })
-        })
+        .await
     }
 
     /// Closes it if it is open.
@@ -81,4 +73,18 @@ impl Copy {
         .await
         .unwrap_or(Ok(()))
     }
+}
+
+/// Does what may block on a thread that may: a server may let us wait.
+pub async fn aside<T: Send + 'static>(
+    place: &Place,
+    work: impl FnOnce() -> Result<T, ReplicaError> + Send + 'static,
+) -> Result<T, ReplicaError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+        Err(ReplicaError::Bug {
+            doing: "working on the replica".into(),
+            path: place.to_string(),
+            cause: e.to_string(),
+        })
+    })
 }

@@ -3,6 +3,7 @@
 
 use super::actor::{Handle, Message};
 use super::configuration;
+use super::copy::aside;
 use super::env;
 use super::outbox::{DAEMON, SMTP_PASSWORD};
 use super::supervisor::{ReloadError, Supervisor};
@@ -199,7 +200,7 @@ impl Desk {
         summary(&self.lines().await)
     }
 
-    pub(super) fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
+    pub(super) async fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
         let what = format!("forgetting {name}");
         let parsed = ConnectionName::parse(name)
             .map_err(|e| Refusal::new(RefusalCode::Invalid, e.to_string()))?;
@@ -219,7 +220,8 @@ impl Desk {
         let place = shared.replicas.place(name);
         let unusable =
             |e: ReplicaError| Refusal::new(RefusalCode::Unavailable, format!("{what}: {e}"));
-        let used = replica::exists(&place).map_err(unusable)?;
+        let there = place.clone();
+        let used = aside(&place, move || replica::exists(&there)).await.map_err(unusable)?;
         if used && !with_data {
             return Err(Refusal::new(
                 RefusalCode::Conflict,
@@ -227,12 +229,14 @@ impl Desk {
             )
             .hint(format!("crmsync forget {name} --with-data removes that too")));
         }
-        shared.store.forget(&row.id).map_err(|e| store(&what, &e))?;
+        // Data first: whoever dies in between, or is refused, can ask for the same again.
         if used {
-            replica::remove(&place)
+            let there = place.clone();
+            aside(&place, move || replica::remove(&there))
+                .await
                 .map_err(|e| Refusal::new(RefusalCode::Failed, format!("{what}: {e}")))?;
         }
-        Ok(())
+        shared.store.forget(&row.id).map_err(|e| store(&what, &e))
     }
 
     pub(super) async fn do_rename(&self, old: &str, new: &str) -> Result<(), Refusal> {
@@ -248,7 +252,9 @@ impl Desk {
                 .hint("rename before the edit, then edit and reload"));
         }
         let place = |n: &ConnectionName| shared.replicas.place(n.as_str());
-        let taken = replica::exists(&place(&to))
+        let there = place(&to);
+        let taken = aside(&place(&to), move || replica::exists(&there))
+            .await
             .map_err(|e| Refusal::new(RefusalCode::Unavailable, format!("{what}: {e}")))?;
         if taken {
             let text = format!("{what}: {} is there already", place(&to));
@@ -286,7 +292,7 @@ impl Desk {
             }
             store(&what, &e)
         })?;
-        if let Err(e) = self.supervisor.finish_move(&row.id, &to) {
+        if let Err(e) = self.supervisor.finish_move(&row.id, &to).await {
             self.supervisor.not_running(&from);
             let text = format!("{what}: the replica could not be moved: {e}");
             return Err(Refusal::new(RefusalCode::Failed, text).hint(format!(

@@ -4,6 +4,7 @@
 //! connection that leaves the configuration stops and keeps its grant.
 
 use super::actor::{Actor, Handle, Message, Parts};
+use super::copy::aside;
 use super::shared::Shared;
 use super::toll::Held;
 use crate::control::protocol::{Event, ReloadReply};
@@ -179,7 +180,7 @@ impl Supervisor {
                 Some(handle) => handle.send(Message::Configure(Box::new(parts))),
                 None => {
                     let id = ids.remove(&name).unwrap_or_default();
-                    if let Err(error) = self.finish_move(&id, &name) {
+                    if let Err(error) = self.finish_move(&id, &name).await {
                         tracing::error!(connection = %name, %error, "moving the replica after a rename");
                     }
                     let born = created.get(&id).copied().unwrap_or(now);
@@ -270,12 +271,14 @@ impl Supervisor {
     }
 
     /// Brings a replica after a rename of its connection; doing it twice is harmless.
-    pub fn finish_move(&self, id: &str, to: &ConnectionName) -> Result<(), String> {
+    pub async fn finish_move(&self, id: &str, to: &ConnectionName) -> Result<(), String> {
         let noted = self.shared.store.doc("move", id).map_err(|e| e.to_string())?;
         let Some((_, text)) = noted else { return Ok(()) };
         let from: String = serde_json::from_str(&text).map_err(|e| e.to_string())?;
         let replicas = &self.shared.replicas;
-        replica::rename(&replicas.place(&from), &replicas.place(to.as_str()))
+        let (old, new) = (replicas.place(&from), replicas.place(to.as_str()));
+        aside(&replicas.place(&from), move || replica::rename(&old, &new))
+            .await
             .map_err(|e| e.to_string())?;
         self.note_move(id, None).map_err(|e| e.to_string())
     }

@@ -31,6 +31,21 @@ pub enum ReplicaError {
         /// What to do.
         hint: String,
     },
+    /// One object's table cannot be made, changed or filled as things are: somebody holds or changed
+    /// it, or the database cannot hold what it is to hold. The other objects are not concerned.
+    #[error("{doing}: {path} refuses it: {cause}\nhint: {hint}")]
+    Object {
+        /// The object's name at the source.
+        object: String,
+        /// What was being done.
+        doing: String,
+        /// The database.
+        path: String,
+        /// The database's words.
+        cause: String,
+        /// What to do.
+        hint: String,
+    },
     /// Another org's data, another program's file, or taken by a later owner.
     #[error(
         "{path} does not belong to this connection: it holds {found}, expected {expected}\nhint: {hint}"

@@ -79,7 +79,9 @@ impl Actor {
     /// cursor, in the replica, and is the server's. None while nothing may be sent, so that it
     /// keeps nobody awake; at once where the server's clock is not known yet.
     pub(super) fn look_at(&self, now: Time) -> Option<Time> {
-        let next = sync::next_look(self.summary.iter().map(|o| &o.state))?;
+        // An object that fails on its own is left alone until the next run that is due.
+        let sound = self.summary.iter().filter(|o| !self.state.objects.contains_key(&o.name));
+        let next = sync::next_look(sound.map(|o| &o.state))?;
         let ours = self.clock.and_then(|clock| clock.ours(next)).unwrap_or(now);
         connection::ready(&self.state, now).then_some(ours)
     }
@@ -325,6 +327,7 @@ impl Actor {
                 events.push(match error {
                     ReplicaError::DiskFull { .. } => Event::DiskFull { text: text.clone() },
                     ReplicaError::Unavailable { .. }
+                    | ReplicaError::Object { .. }
                     | ReplicaError::NotOurs { .. }
                     | ReplicaError::Newer { .. }
                     | ReplicaError::Bug { .. } => Event::ReplicaFailed { text: text.clone() },

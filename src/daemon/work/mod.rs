@@ -275,12 +275,22 @@ impl Run {
             }
             // Looks at jobs are due by the fraction of a second.
             let now = self.clock.moment().map_or(whole, |now| now.max(whole));
-            let planned = self.plan(target, now).await?;
-            if planned.is_empty() {
+            let more = match self.round(target, now).await {
+                // Whoever fails a second time would fail for ever.
+                Err(Stop::Replica(error)) => self.spare(error).await?,
+                more => more?,
+            };
+            if !more {
                 return self.erase().await;
             }
-            self.do_calls(&planned, now).await?;
         }
+    }
+
+    /// Plans and does what is planned. Returns whether there was anything.
+    async fn round(&mut self, target: Time, now: Time) -> Result<bool, Stop> {
+        let planned = self.plan(target, now).await?;
+        self.do_calls(&planned, now).await?;
+        Ok(!planned.is_empty())
     }
 
     /// A checkpoint.

@@ -2,7 +2,7 @@
 
 use super::{Run, Stop, Wishes, Work};
 use crate::provider::{Ctx, Failure, Provider, Told};
-use crate::replica::{Change, LayoutChange};
+use crate::replica::{Change, LayoutChange, ReplicaError};
 use crate::store::{Change as StoreChange, Doc};
 use crmsync_core::config::settings::Selection;
 use crmsync_core::domain::{Fault, ObjectSchema, Time};
@@ -202,6 +202,7 @@ impl Run {
     /// Makes or widens tables, and settles which fields are read.
     pub(super) async fn lay_out(&mut self, now: Time) -> Result<(), Stop> {
         let at = self.work.env.now();
+        let mut left = BTreeSet::new();
         for (object, schema) in self.schemas.clone() {
             let selection =
                 self.work.settings.objects.get(&object).cloned().unwrap_or(Selection::All);
@@ -230,8 +231,15 @@ impl Run {
                 self.frozen.insert((object.clone(), field));
             }
             let (table, wanted) = (schema.clone(), fields.clone());
-            let change: LayoutChange =
-                self.work.copy.with(move |replica| replica.lay_out(&table, &wanted, at)).await?;
+            let laid = self.work.copy.with(move |replica| replica.lay_out(&table, &wanted, at));
+            let change: LayoutChange = match laid.await {
+                Ok(change) => change,
+                Err(error) => {
+                    self.spare(error).await?;
+                    left.insert(object);
+                    continue;
+                }
+            };
             for field in &change.gone {
                 self.gone.insert((object.clone(), Some(field.clone())));
             }
@@ -254,20 +262,37 @@ impl Run {
             self.states.insert(object.clone(), state);
             self.store_state(&object).await?;
         }
-        self.forget_before()
+        self.forget_before(&left)
     }
 
-    /// The tables are as the last description says: the one before is not needed any more.
-    fn forget_before(&mut self) -> Result<(), Stop> {
+    /// What the replica refuses of one object is that object's trouble in this run: it stays as it
+    /// was committed, and the others go on. Anything else ends the run. Returns whether the object
+    /// was still sound.
+    pub(super) async fn spare(&mut self, error: ReplicaError) -> Result<bool, Stop> {
+        let ReplicaError::Object { object, .. } = &error else { return Err(error.into()) };
+        let (object, text) = (object.clone(), error.to_string());
+        self.say(format!("{object}: {text}"));
+        // What was stepped in memory and not committed has not happened.
+        let mut stored = self.work.copy.with(|replica| replica.states()).await?;
+        match stored.remove(&object).and_then(|s| serde_json::from_str(&s).ok()) {
+            Some(state) => self.states.insert(object.clone(), state),
+            None => self.states.remove(&object),
+        };
+        Ok(self.failing.insert(object, Fault::contract(text)).is_none())
+    }
+
+    /// The tables are as the last description says, but for those that were left: the one before
+    /// is not needed any more.
+    fn forget_before(&mut self, left: &BTreeSet<String>) -> Result<(), Stop> {
         if self.before.is_empty() {
             return Ok(());
         }
-        self.before.clear();
+        self.before.retain(|object, _| left.contains(object));
         let Some((version, text)) = self.work.store.doc("schema", &self.work.id)? else {
             return Ok(());
         };
         let mut known: Described = serde_json::from_str(&text).unwrap_or_default();
-        known.before.clear();
+        known.before.retain(|object, _| left.contains(object));
         let doc = Doc { kind: "schema", key: self.work.id.clone(), version, json: json(&known) };
         self.work.store.apply(StoreChange { docs: vec![doc], ..StoreChange::default() })?;
         Ok(())

@@ -54,6 +54,19 @@ impl Fail {
         }
     }
 
+    /// [`Fail::at`] for work that had come to the table of `object`, if it had.
+    pub(super) fn of(self, object: Option<&str>, path: &str, doing: &str) -> ReplicaError {
+        let (Some(object), Self::Sql(error)) = (object, &self) else { return self.at(path, doing) };
+        let Some(hint) = error.code().and_then(of_table) else { return self.at(path, doing) };
+        ReplicaError::Object {
+            object: object.to_owned(),
+            doing: doing.to_owned(),
+            path: path.to_owned(),
+            cause: words(error),
+            hint: hint.to_owned(),
+        }
+    }
+
     pub(super) fn at(self, path: &str, doing: &str) -> ReplicaError {
         match self {
             Self::Said(error) => error,
@@ -137,9 +150,43 @@ fn map(error: &postgres::Error, path: &str, doing: &str) -> ReplicaError {
     }
 }
 
+const HELD: &str = "another session holds a lock: look at pg_locks and pg_stat_activity; it is tried again by itself";
+const ALTERED: &str = "did somebody drop or alter a table of crmsync? let the object be loaded again: take it out of the configuration, reload, and put it back";
+
+/// What to do about codes that concern the table at hand, and no other.
+fn of_table(code: &SqlState) -> Option<&'static str> {
+    let exact: &[(SqlState, &'static str)] = &[
+        (SqlState::LOCK_NOT_AVAILABLE, HELD),
+        (SqlState::TOO_MANY_COLUMNS, "select fewer fields: a table holds 1600 columns"),
+        (
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            "a row of a table holds about 8 kB beside its long values: select fewer fields",
+        ),
+        (SqlState::UNDEFINED_TABLE, ALTERED),
+        (SqlState::UNDEFINED_COLUMN, ALTERED),
+        (SqlState::DUPLICATE_COLUMN, ALTERED),
+        (SqlState::WRONG_OBJECT_TYPE, ALTERED),
+        (SqlState::DATATYPE_MISMATCH, ALTERED),
+        (
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "a view may use the column: drop the view, sync, and make it again",
+        ),
+        (
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            "a view may use the table: drop the view, sync, and make it again",
+        ),
+    ];
+    if let Some((_, hint)) = exact.iter().find(|(c, _)| c == code) {
+        return Some(hint);
+    }
+    // Our tables have no constraints but the key and what crmsync itself always fills.
+    code.code().starts_with("23").then_some(
+        "did somebody add a constraint to a table of crmsync? drop it: rows are as the source has them",
+    )
+}
+
 /// What to do about codes that are no fault of ours.
 fn hint(code: &SqlState) -> Option<&'static str> {
-    const OBJECT: &str = "did somebody drop or alter a table of crmsync? let the object be loaded again: take it out of the configuration, reload, and put it back";
     let exact: &[(SqlState, &'static str)] = &[
         (SqlState::INVALID_PASSWORD, "look at `password` in [replica] and at the role's password"),
         (
@@ -151,10 +198,7 @@ fn hint(code: &SqlState) -> Option<&'static str> {
             SqlState::INSUFFICIENT_PRIVILEGE,
             "the role of [replica] needs CREATE and TEMPORARY on the database, and must own the schema and its tables",
         ),
-        (
-            SqlState::LOCK_NOT_AVAILABLE,
-            "another session holds a lock: look at pg_locks and pg_stat_activity; it is tried again by itself",
-        ),
+        (SqlState::LOCK_NOT_AVAILABLE, HELD),
         (
             SqlState::QUERY_CANCELED,
             "the server ended the statement for its time or at somebody's wish; it is tried again by itself",
@@ -164,26 +208,12 @@ fn hint(code: &SqlState) -> Option<&'static str> {
             "this server is a standby or read-only: name the primary in `url` of [replica]",
         ),
         (SqlState::TOO_MANY_CONNECTIONS, "raise max_connections of the server, or lower `workers`"),
-        (SqlState::TOO_MANY_COLUMNS, "select fewer fields: a table holds 1600 columns"),
-        (
-            SqlState::PROGRAM_LIMIT_EXCEEDED,
-            "a row of a table holds about 8 kB beside its long values: select fewer fields",
-        ),
-        (SqlState::UNDEFINED_TABLE, OBJECT),
-        (SqlState::UNDEFINED_COLUMN, OBJECT),
-        (SqlState::WRONG_OBJECT_TYPE, OBJECT),
-        (SqlState::INVALID_SCHEMA_NAME, OBJECT),
-        (SqlState::DATATYPE_MISMATCH, OBJECT),
-        (
-            SqlState::FEATURE_NOT_SUPPORTED,
-            "a view may use the column: drop the view, sync, and make it again",
-        ),
-        (
-            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-            "a view may use the table: drop the view, sync, and make it again",
-        ),
+        (SqlState::INVALID_SCHEMA_NAME, ALTERED),
     ];
     if let Some((_, hint)) = exact.iter().find(|(c, _)| c == code) {
+        return Some(hint);
+    }
+    if let Some(hint) = of_table(code) {
         return Some(hint);
     }
     match code.code().get(..2)? {

@@ -15,13 +15,16 @@ use rustls_platform_verifier::Verifier;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 const CONNECTING: &str = "connecting to the replica's server";
-/// How long a connection may take to come up.
+const FROZEN: &str = "is the server stopped or overloaded? it is tried again by itself";
+/// How long a connection may take to come up, its session set up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Attempts that were given up and still wait for a server, in the whole process.
+const STUCK: usize = 16;
 /// After this long without an answer to what was sent, the peer is taken for dead.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Prepared statements kept.
@@ -56,7 +59,34 @@ impl Server {
     }
 
     /// Connects and sets the session up for `schema`. `name` is shown in `pg_stat_activity`.
+    ///
+    /// On a thread of its own: the client library waits for ever for a server that takes the
+    /// connection and then says nothing. Such threads end when the server speaks or goes away;
+    /// until then there are at most [`STUCK`] of them.
     pub(super) fn connect(&self, schema: &str, name: &str) -> Result<Db, ReplicaError> {
+        static LATE: Mutex<Vec<Weak<()>>> = Mutex::new(Vec::new());
+        let late = || LATE.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = |cause: &str| unavailable(&self.to_string(), CONNECTING, cause, FROZEN);
+        late().retain(|attempt| attempt.strong_count() > 0);
+        if late().len() >= STUCK {
+            return Err(silent("earlier attempts still wait for an answer"));
+        }
+        let (told, done) = mpsc::channel();
+        let (server, schema, name) = (self.clone(), schema.to_owned(), name.to_owned());
+        let attempt = Arc::new(());
+        let under_way = Arc::downgrade(&attempt);
+        std::thread::spawn(move || {
+            let _attempt = attempt;
+            // Where nobody waits any more the session ends here.
+            let _ = told.send(server.session(&schema, &name));
+        });
+        done.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            late().push(under_way);
+            Err(silent(&format!("it did not answer within {} s", PATIENCE.as_secs())))
+        })
+    }
+
+    fn session(&self, schema: &str, name: &str) -> Result<Db, ReplicaError> {
         let path = self.to_string();
         let config = self
             .config(name)

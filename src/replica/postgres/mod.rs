@@ -37,9 +37,9 @@ use postgres::error::SqlState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Waits between attempts to get a lock for a change of a table; with the lock's own time-out of
-/// 2 s some 30 s in all.
-const AGAIN: [u64; 8] = [100, 250, 500, 1000, 2000, 3000, 4000, 4000];
+/// Waits in ms between attempts to get a lock for a change of a table, shared by all tables between
+/// two claims; with the lock's own time-out of 1 s some 5 s in all.
+const AGAIN: [u64; 3] = [500, 250, 100];
 
 /// The schema of a connection's replica. Names with a meaning of their own get a `_` before.
 pub fn schema_name(connection: &str) -> String {
@@ -62,6 +62,8 @@ pub struct Postgres {
     link: Option<Db>,
     /// A transaction is open; still so when a new one begins, somebody panicked within it.
     busy: bool,
+    /// How many of [`AGAIN`] are left, the last first.
+    patience: usize,
     book: Book,
     plans: merge::Plans,
 }
@@ -90,6 +92,7 @@ impl Postgres {
             owner: None,
             link: None,
             busy: false,
+            patience: AGAIN.len(),
             book: Book::default(),
             plans: merge::Plans::default(),
         };
@@ -225,6 +228,7 @@ impl Replica for Postgres {
         self.busy = false;
         claimed.map_err(|e| e.at(&self.path, "claiming the replica"))?;
         self.owner = Some(owner.clone());
+        self.patience = AGAIN.len();
         Ok(())
     }
 
@@ -239,18 +243,23 @@ impl Replica for Postgres {
         if self.owner.is_some() && tables::is_laid_out(&self.book, object, fields) {
             return Ok(LayoutChange::default());
         }
-        let mut waits = AGAIN.iter();
         loop {
+            let (mut at, within) = (None, if self.patience > 0 { "1s" } else { "100ms" });
             let done = self.transact(|work| {
-                work.db.batch("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = 0")?;
+                work.db.batch(&format!(
+                    "SET LOCAL lock_timeout = '{within}'; SET LOCAL statement_timeout = 0"
+                ))?;
+                at = Some(object.name.as_str());
                 tables::lay_out(work, object, fields, now).map(Some)
             });
             match done {
-                Err(fail) if fail.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                    let Some(wait) = waits.next() else { return Err(fail.at(&self.path, &doing)) };
-                    std::thread::sleep(Duration::from_millis(*wait));
+                Err(fail)
+                    if self.patience > 0 && fail.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
+                {
+                    self.patience -= 1;
+                    std::thread::sleep(Duration::from_millis(AGAIN[self.patience]));
                 }
-                Err(fail) => return Err(fail.at(&self.path, &doing)),
+                Err(fail) => return Err(fail.of(at, &self.path, &doing)),
                 Ok(change) => {
                     self.plans.forget();
                     return Ok(change.unwrap_or_default());
@@ -260,16 +269,19 @@ impl Replica for Postgres {
     }
 
     fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<Applied>, ReplicaError> {
-        let mut doing = String::from("beginning a write");
+        let (mut doing, mut at) = (String::from("beginning a write"), None);
         let done = self.transact(|work| {
             let mut applied = Vec::with_capacity(changes.len());
             for change in changes {
-                applied.push(one(work, change).inspect_err(|_| doing = words(change))?);
+                applied.push(one(work, change).inspect_err(|_| {
+                    doing = words(change);
+                    at = whose_table(change);
+                })?);
             }
             doing = String::from("committing a write");
             Ok(Some(applied))
         });
-        let applied = done.map_err(|e| e.at(&self.path, &doing))?;
+        let applied = done.map_err(|e| e.of(at, &self.path, &doing))?;
         if changes.iter().any(|c| matches!(c, Change::Forget { .. })) {
             self.plans.forget();
         }
@@ -291,9 +303,11 @@ impl Replica for Postgres {
         };
         let mut first = Some(first);
         let mut next = || first.take().unwrap_or_else(&mut *feed);
+        let mut reached = None;
         let done = self.transact(|work| {
             // The source sets the pace of a copy.
             work.db.batch("SET LOCAL statement_timeout = 0")?;
+            reached = Some(object);
             let Some((total, state, key)) = streamed(work, object, fields, into, at, &mut next)?
             else {
                 return Ok(None);
@@ -304,7 +318,7 @@ impl Replica for Postgres {
             tables::state(work, object, &state)?;
             Ok(Some(total))
         });
-        done.map_err(|e| e.at(&self.path, &format!("writing rows of {object}")))
+        done.map_err(|e| e.of(reached, &self.path, &format!("writing rows of {object}")))
     }
 
     fn states(&mut self) -> Result<BTreeMap<String, String>, ReplicaError> {
@@ -447,6 +461,21 @@ fn words(change: &Change<'_>) -> String {
         Change::Key { object } => format!("building the key of {object}"),
         Change::Forget { object } => format!("forgetting {object}"),
         Change::Erase { .. } => "erasing deleted rows".to_owned(),
+    }
+}
+
+/// The object on whose table it works.
+fn whose_table<'a>(change: &Change<'a>) -> Option<&'a str> {
+    match *change {
+        Change::Rows { object, .. }
+        | Change::Deleted { object, .. }
+        | Change::SweepEnd { object, .. }
+        | Change::Key { object }
+        | Change::Forget { object } => Some(object),
+        Change::State { .. }
+        | Change::SweepBegin { .. }
+        | Change::SweepKeys { .. }
+        | Change::Erase { .. } => None,
     }
 }
 

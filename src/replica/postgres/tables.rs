@@ -121,7 +121,8 @@ fn fits(object: &ObjectSchema, columns: &[Column], path: &str) -> Result<(), Fai
     } else {
         format!("its {count} columns need {fixed} bytes a row, a page holds {ROW}")
     };
-    Err(Fail::Said(ReplicaError::Unavailable {
+    Err(Fail::Said(ReplicaError::Object {
+        object: object.name.clone(),
         doing: format!("laying out the table of {}", object.name),
         path: path.to_owned(),
         cause,

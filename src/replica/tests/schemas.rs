@@ -170,7 +170,9 @@ fn what_no_row_can_hold_is_refused_by_name() {
     for (kind, n) in [(FieldType::Text, 1600), (FieldType::DateTime, 1100)] {
         let wide = of(kind, n);
         let all: Vec<String> = wide.fields.iter().map(|f| f.name.clone()).collect();
-        let refused = bed.replica.lay_out(&wide, &all, t(AT)).unwrap_err().to_string();
+        let refused = bed.replica.lay_out(&wide, &all, t(AT)).unwrap_err();
+        assert_eq!(whose(&refused), "Wide");
+        let refused = refused.to_string();
         for word in ["Wide", "columns", "hint: select fewer fields of Wide"] {
             assert!(refused.contains(word), "{refused}");
         }
@@ -185,8 +187,54 @@ fn what_no_row_can_hold_is_refused_by_name() {
     let rows =
         Change::Rows { object: "Wide", fields: &all, batch: &b, mode: Mode::Upsert, at: t(AT) };
     let refused = bed.replica.write(&[rows]).unwrap_err();
-    assert!(matches!(refused, ReplicaError::Unavailable { .. }), "{refused}");
+    assert_eq!(whose(&refused), "Wide");
     assert!(refused.to_string().contains("select fewer fields"), "{refused}");
+    // The same by a page of a job; nothing of it stays, and others go on.
+    let mut fed = vec![Fed::Commit { state: "1".into(), key: true }, Fed::Batch(b.clone())];
+    let mut next = || fed.pop().unwrap();
+    let page = bed.replica.stream("Wide", &all, Into::FirstLoad, t(AT), &mut next);
+    assert_eq!(whose(&page.unwrap_err()), "Wide");
+    assert!(!bed.replica.states().unwrap().contains_key("Wide"));
+    bed.lay_out(&schema("Small", &[("Id", FieldType::Text)]));
+    let small = bed.merge("Small", Mode::Upsert, &["Id"], &keys(&["1"]), AT);
+    assert_eq!(small.inserted, 1);
+}
+
+/// The object that is refused.
+fn whose(error: &ReplicaError) -> &str {
+    let ReplicaError::Object { object, .. } = error else { panic!("{error}") };
+    object
+}
+
+#[test]
+fn a_table_that_cannot_be_altered_is_refused_by_name_and_stays_as_it_was() {
+    let Some(mut bed) = shared() else { return };
+    bed.rows(&["Id", "Count__c"], &batch(&[[Some("1"), Some("5")]]), AT);
+    bed.lay_out(&schema("Other", &[("Id", FieldType::Text)]));
+    bed.merge("Other", Mode::Upsert, &["Id"], &keys(&["1"]), AT);
+    let lay_out = |bed: &mut Bed, name: &str, fields: &[(&str, FieldType)]| {
+        let wanted = schema(name, fields);
+        bed.replica.lay_out(&wanted, &names(fields), t(AT))
+    };
+    let mut more = KINDS.to_vec();
+    more.push(("More", FieldType::Text));
+    let mut reader = reading(&bed);
+    let held = lay_out(&mut bed, "Account", &more).unwrap_err();
+    assert_eq!(whose(&held), "Account");
+    assert!(held.to_string().contains("hint: another session holds a lock"), "{held}");
+    // Another table is not concerned, nor are rows of this one.
+    let other = [("Id", FieldType::Text), ("More", FieldType::Text)];
+    assert_eq!(lay_out(&mut bed, "Other", &other).unwrap().added, ["More"]);
+    assert_eq!(bed.rows(&["Id", "Count__c"], &batch(&[[Some("2"), Some("6")]]), AT).inserted, 1);
+    reader.batch_execute("COMMIT").unwrap();
+    let mut retyped = more;
+    retyped[3].1 = FieldType::Text;
+    bed.change("CREATE VIEW seen AS SELECT count__c FROM account");
+    let viewed = lay_out(&mut bed, "Account", &retyped).unwrap_err();
+    assert_eq!(whose(&viewed), "Account");
+    assert!(viewed.to_string().contains("hint: a view may use the column"), "{viewed}");
+    bed.change("DROP VIEW seen");
+    assert_eq!(lay_out(&mut bed, "Account", &retyped).unwrap().widened, ["Count__c"]);
 }
 
 #[test]
@@ -289,4 +337,22 @@ fn no_way_to_the_server_is_told_with_a_hint() {
         s.database = "not_there".into();
     });
     assert!(!place.contains(secret));
+}
+
+#[test]
+fn a_server_that_takes_connections_and_never_answers_is_unavailable() {
+    let Some(bed) = shared() else { return };
+    let Place::Schema { server, .. } = &bed.place else { panic!("a schema") };
+    // The system takes connections for whoever listens.
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = frozen.local_addr().unwrap().port();
+    let server = Server { host: "127.0.0.1".into(), port, ..(**server).clone() };
+    let place = Place::Schema { server: Arc::new(server), schema: "x".into() };
+    let (told, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = told.send(crate::replica::exists(&place).unwrap_err());
+    });
+    let refused = end.recv_timeout(std::time::Duration::from_secs(60)).expect("an end of waiting");
+    assert!(matches!(refused, ReplicaError::Unavailable { .. }), "{refused}");
+    assert!(refused.to_string().contains("did not answer within 10 s"), "{refused}");
 }
