@@ -177,12 +177,12 @@ async fn start(
     object: &ObjectSchema,
     read: &JobRead,
 ) -> Result<Outcome, Failure> {
-    let query = match soql::job(task, object, read) {
-        Ok(query) => query,
+    let (operation, query) = match soql::job(task, object, read) {
+        Ok(asked) => asked,
         Err(why) => return Ok(only(Step::NoJob { why })),
     };
     let create = Create {
-        operation: "query",
+        operation,
         query: &query,
         content_type: "CSV",
         column_delimiter: "COMMA",

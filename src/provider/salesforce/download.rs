@@ -49,7 +49,8 @@ impl From<Wrong> for Stop {
     }
 }
 
-/// Fetches a page, hands out its rows, checks it.
+/// Fetches a page, hands out its rows, checks it. A page that left no answer is a page that failed,
+/// however early it was cut: asked for smaller it may come.
 pub(super) async fn page(
     sf: &Salesforce,
     ctx: Ctx<'_>,
@@ -63,13 +64,21 @@ pub(super) async fn page(
         path.push_str(&soql::encode(locator));
     }
     let request = sf.http.request(Method::GET, super::url(ctx.session, &path)?)?;
-    let (mut stream, usage) = sf.open(ctx, request).await?;
+    let (mut stream, usage) = match sf.open(ctx, request).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let steps = vec![Step::Failed(unanswered(error)?)];
+            return Ok(Outcome { steps, ..Outcome::default() });
+        }
+    };
     let server_time = stream.head.server_time();
     let step = if !(200..300).contains(&stream.head.status) || is_html(&stream.head) {
-        let answer = stream.whole(SMALL_LIMIT).await?;
-        match answer.passing() {
-            Some(fault) if answer.is_ok() => Step::Failed(fault),
-            Some(_) | None => bulk::lost(&answer, task)?,
+        match stream.whole(SMALL_LIMIT).await {
+            Err(error) => Step::Failed(unanswered(error)?),
+            Ok(answer) => match answer.passing() {
+                Some(fault) if answer.is_ok() => Step::Failed(fault),
+                Some(_) | None => bulk::lost(&answer, task)?,
+            },
         }
     } else {
         let read = match promise(&stream.head, page.locator) {
@@ -94,6 +103,15 @@ pub(super) async fn page(
         })
     };
     Ok(Outcome { steps: vec![step], usage, server_time })
+}
+
+/// Splits failures: a request that left and brought no whole answer is the page's trouble, one
+/// that never left the call's.
+fn unanswered(error: SendError) -> Result<Fault, Failure> {
+    match error {
+        SendError::Unanswered(fault) | SendError::TooLarge(fault) => Ok(fault),
+        SendError::NotSent(_) | SendError::Held => Err(error.into()),
+    }
 }
 
 fn header<'h>(head: &'h Head, name: &str) -> Option<&'h str> {

@@ -131,6 +131,28 @@ async fn a_cut_download_passes_and_a_packed_one_is_unpacked() {
 }
 
 #[tokio::test]
+async fn a_page_without_an_answer_failed_and_one_that_never_left_ends_the_call() {
+    let o = object("Account", 0);
+    let refusal = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 100\r\n\r\nhalf";
+    for cut in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-", refusal] {
+        let toll = Counter::default();
+        let (outcome, delivered) =
+            run(&salesforce(&[]), raw(cut.to_vec()).await, &toll, job_task(&o, page(None, 0)), &o)
+                .await;
+        let step = outcome.unwrap().steps.remove(0);
+        assert!(matches!(step, Step::Failed(Fault::Passing { .. })), "{step:?}");
+        assert!(delivered.is_empty());
+        assert_eq!(toll.counts().0, 1);
+    }
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
+    let task = job_task(&o, page(None, 0));
+    let (outcome, _) = run(&salesforce(&[]), nobody, &Counter::default(), task, &o).await;
+    assert!(matches!(outcome, Err(Failure::Fault(Fault::Passing { .. }))), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn compression_can_be_turned_off() {
     let o = object("Account", 0);
     let server = serve(|_| csv("null", "2", BODY)).await;

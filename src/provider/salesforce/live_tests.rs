@@ -320,3 +320,24 @@ async fn the_troubles_of_jobs_are_told_by_their_names() {
     let fault = Fault::SchemaMoved { object: "Account".into(), field: Some("Description".into()) };
     assert_eq!(step, Step::Failed(fault));
 }
+
+#[tokio::test]
+async fn where_rows_are_archived_every_way_to_read_sees_the_living() {
+    let Some(door) = door("Task", &["--records", "Task=500"]).await else { return };
+    assert!(door.schema.objects["Task"].field("IsArchived").is_some());
+    let all = door.scan().await;
+    let gone: Vec<&str> = all.keys().take(3).map(String::as_str).collect();
+    door.sandbox.ctl("delete", &["Task", &format!("ids={}", gone.join(","))]).await;
+    let living: Vec<&String> = all.keys().skip(3).collect();
+    assert_eq!(living.len(), 497);
+    assert!(door.scan().await.keys().eq(living.iter().copied()), "scan");
+    let (step, keys, _) = door.call(TaskKind::Keys { after: None }).await;
+    assert_eq!(step, Step::Done);
+    assert!(keys.keys().eq(living.iter().copied()), "keys");
+    let (step, ..) = door.call(TaskKind::Count { from: None, to: None }).await;
+    assert_eq!(step, Step::Counted(497));
+    let job = door.start(&JobRead::default()).await;
+    assert_eq!(door.ended(&job).await, Step::Ready { rows: Some(497) });
+    let (rows, _) = door.pages(&job).await;
+    assert!(rows.keys().eq(living.iter().copied()), "job");
+}

@@ -191,10 +191,10 @@ impl Salesforce {
         &self,
         ctx: Ctx<'t>,
         request: RequestBuilder,
-    ) -> Result<(Stream<'t>, Vec<Usage>), Failure> {
-        let request = self.build(request, ctx.session, "text/csv")?;
-        let opened = self.http.paid_stream(ctx.toll, 1, request, identity::header_usage).await;
-        opened.map_err(Failure::from)
+    ) -> Result<(Stream<'t>, Vec<Usage>), SendError> {
+        let request =
+            self.build(request, ctx.session, "text/csv").map_err(SendError::NotSent)?;
+        self.http.paid_stream(ctx.toll, 1, request, identity::header_usage).await
     }
 
     fn build(

@@ -2,7 +2,8 @@
 //!
 //! Hides SOQL, its escapes, keyset paging and the URI limit. Invariants: the same task gives the
 //! same queries, whoever asks (pricing and sending agree); every query is bounded by LIMIT and
-//! resumed by key, never by a locator; no text of a record or setting gets into a query unescaped.
+//! resumed by key, never by a locator; no text of a record or setting gets into a query unescaped;
+//! windows, scans, keys, counts and jobs agree on which rows there are, archived ones among them.
 
 use crmsync_core::domain::{JobRead, ObjectSchema, Task, TaskKind, Time};
 
@@ -57,9 +58,10 @@ pub fn queries(task: &Task, object: &ObjectSchema) -> Result<Vec<Query>, String>
     let key = identifier(&object.key)?;
     match &task.kind {
         TaskKind::Scan { after } => {
-            let filter = after.as_ref().map(|id| format!("{key} > {}", literal(id)));
+            let (resource, alive) = living(object)?;
+            let filter = and([alive, beyond(key, after.as_deref())]);
             let tail = tail(filter.as_deref(), &format!(" ORDER BY {key}"));
-            split(task, object, "query", name, &tail, true, 0)
+            split(task, object, resource, name, &tail, true, 0)
         }
         TaskKind::Window { from, to, after } => {
             let stamp = object.stamp.as_deref().ok_or("it has no modification stamp")?;
@@ -69,10 +71,11 @@ pub fn queries(task: &Task, object: &ObjectSchema) -> Result<Vec<Query>, String>
             split(task, object, "queryAll", name, &tail, true, 0)
         }
         TaskKind::Keys { after } => {
-            let filter = after.as_ref().map(|id| format!("{key} > {}", literal(id)));
+            let (resource, alive) = living(object)?;
+            let filter = and([alive, beyond(key, after.as_deref())]);
             let tail = tail(filter.as_deref(), &format!(" ORDER BY {key}"));
             let text = format!("SELECT {key} FROM {name}{tail}");
-            Ok(vec![Query { resource: "query", text, columns: vec![0], paged: true, slice: 0 }])
+            Ok(vec![Query { resource, text, columns: vec![0], paged: true, slice: 0 }])
         }
         TaskKind::Ids { ids } => {
             // Deleted rows are asked for as well: "gone" and "in the bin" are different news.
@@ -86,25 +89,32 @@ pub fn queries(task: &Task, object: &ObjectSchema) -> Result<Vec<Query>, String>
             Ok(all)
         }
         TaskKind::Count { from, to } => {
-            let filter = bounds(object, *from, *to)?;
+            let (resource, alive) = living(object)?;
+            let filter = and([alive, bounds(object, *from, *to)?]);
             let text = format!("SELECT count() FROM {name}{}", tail(filter.as_deref(), ""));
-            Ok(vec![Query { resource: "query", text, columns: Vec::new(), paged: false, slice: 0 }])
+            Ok(vec![Query { resource, text, columns: Vec::new(), paged: false, slice: 0 }])
         }
         TaskKind::Deleted { .. } | TaskKind::Job { .. } => Ok(Vec::new()),
         TaskKind::Delta { .. } => Err("this provider has no delta tokens".into()),
     }
 }
 
-/// The query of a bulk job. No order and no limit: both would keep the vendor from reading in parts.
-pub fn job(task: &Task, object: &ObjectSchema, read: &JobRead) -> Result<String, String> {
+/// Operation (`query` or `queryAll`) and query of a bulk job. No order and no limit: both would keep
+/// the vendor from reading in parts.
+pub fn job(
+    task: &Task,
+    object: &ObjectSchema,
+    read: &JobRead,
+) -> Result<(&'static str, String), String> {
     let name = identifier(&task.object)?;
     let fields = task.fields.iter().map(|f| identifier(f)).collect::<Result<Vec<_>, _>>()?;
-    let filter = bounds(object, read.from, read.to)?;
+    let (operation, alive) = living(object)?;
+    let filter = and([alive, bounds(object, read.from, read.to)?]);
     let text = format!("SELECT {} FROM {name}{}", fields.join(","), tail(filter.as_deref(), ""));
     if fields.is_empty() || text.len() > STATEMENT {
         return Err(format!("its query has {} characters for {} fields", text.len(), fields.len()));
     }
-    Ok(text)
+    Ok((operation, text))
 }
 
 /// In how many queries these fields are read.
@@ -112,6 +122,28 @@ pub fn groups(object: &ObjectSchema, fields: &[String]) -> usize {
     let kind = TaskKind::Scan { after: Some("0".repeat(18)) };
     let task = Task { object: object.name.clone(), fields: fields.to_vec(), kind };
     queries(&task, object).map_or(0, |queries| queries.len())
+}
+
+/// How to ask for the rows that are not in the bin: by which resource, and on what condition.
+/// `query` leaves out archived activities ("REST API Developer Guide", "QueryAll"), which the
+/// windows bring: where rows are archived they have to be asked for as well.
+fn living(object: &ObjectSchema) -> Result<(&'static str, Option<String>), String> {
+    match &object.deleted_flag {
+        Some(flag) if object.field("IsArchived").is_some() => {
+            Ok(("queryAll", Some(format!("{} = false", identifier(flag)?))))
+        }
+        Some(_) | None => Ok(("query", None)),
+    }
+}
+
+/// Rows after a key.
+fn beyond(key: &str, after: Option<&str>) -> Option<String> {
+    after.map(|id| format!("{key} > {}", literal(id)))
+}
+
+/// All of the conditions there are.
+fn and(conditions: [Option<String>; 2]) -> Option<String> {
+    conditions.into_iter().flatten().reduce(|all, one| format!("{all} AND {one}"))
 }
 
 /// `from <= stamp < to`, as far as there are bounds.
@@ -127,7 +159,7 @@ fn bounds(
     let stamp = identifier(stamp)?;
     let from = from.map(|t| format!("{stamp} >= {}", datetime(t)));
     let to = to.map(|t| format!("{stamp} < {}", datetime(t)));
-    Ok(Some(from.into_iter().chain(to).collect::<Vec<_>>().join(" AND ")))
+    Ok(and([from, to]))
 }
 
 /// Groups of columns that each fit one query. Each group reads key and stamp, to be joined by.

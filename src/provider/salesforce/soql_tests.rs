@@ -79,6 +79,67 @@ fn texts() {
     );
 }
 
+/// Archived rows come with the windows: what proves, sweeps and loads has to see them, too.
+#[test]
+fn where_rows_are_archived_all_that_live_are_asked_for() {
+    let mut o = object(0);
+    o.fields[2].name = "IsArchived".into();
+    let bounds = (Some(t("2026-01-02T00:00:00Z")), Some(t("2026-01-03T00:00:00Z")));
+    let kinds = || {
+        let (from, to) = bounds;
+        let after = Some("001".to_owned());
+        vec![
+            TaskKind::Scan { after: None },
+            TaskKind::Scan { after: after.clone() },
+            TaskKind::Keys { after: None },
+            TaskKind::Keys { after },
+            TaskKind::Count { from: None, to: None },
+            TaskKind::Count { from, to },
+        ]
+    };
+    let read = JobRead { from: bounds.0, to: bounds.1 };
+    let texts = |o: &ObjectSchema| {
+        let asked = kinds().into_iter().map(|kind| {
+            let q = queries(&task(o, kind), o).unwrap();
+            format!("{} {}", q[0].resource, q[0].soql(7))
+        });
+        let mut all: Vec<String> = asked.collect();
+        for read in [&JobRead::default(), &read] {
+            let (operation, query) =
+                job(&task(o, TaskKind::Scan { after: None }), o, read).unwrap();
+            all.push(format!("{operation} {query}"));
+        }
+        all
+    };
+    let fields = "Id,SystemModstamp,IsArchived";
+    let within = "SystemModstamp >= 2026-01-02T00:00:00.000Z \
+                  AND SystemModstamp < 2026-01-03T00:00:00.000Z";
+    let alive = "FROM Wide__c WHERE IsDeleted = false";
+    assert_eq!(
+        texts(&o),
+        [
+            format!("queryAll SELECT {fields} {alive} ORDER BY Id LIMIT 7"),
+            format!("queryAll SELECT {fields} {alive} AND Id > '001' ORDER BY Id LIMIT 7"),
+            format!("queryAll SELECT Id {alive} ORDER BY Id LIMIT 7"),
+            format!("queryAll SELECT Id {alive} AND Id > '001' ORDER BY Id LIMIT 7"),
+            format!("queryAll SELECT count() {alive}"),
+            format!("queryAll SELECT count() {alive} AND {within}"),
+            format!("queryAll SELECT {fields} {alive}"),
+            format!("queryAll SELECT {fields} {alive} AND {within}"),
+        ]
+    );
+    // Windows bring the deleted as well, as they are.
+    let (from, to) = (bounds.0.unwrap(), bounds.1.unwrap());
+    let window = queries(&task(&o, TaskKind::Window { from, to, after: None }), &o).unwrap();
+    assert_eq!(window[0].resource, "queryAll");
+    assert!(!window[0].text.contains("IsDeleted"), "{}", window[0].text);
+    // Without a flag the deleted could not be told: these are asked for as ever.
+    o.deleted_flag = None;
+    for text in texts(&o) {
+        assert!(text.starts_with("query ") && !text.contains("IsDeleted"), "{text}");
+    }
+}
+
 #[test]
 fn wide_objects_are_read_in_groups_that_fit_and_can_be_joined() {
     let o = object(900);
