@@ -4,7 +4,7 @@ use super::calls::bounds;
 use super::{Run, Stop};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Into, Mode};
-use crmsync_core::domain::{Call, Fault, Outcome, Schema, Step, Time};
+use crmsync_core::domain::{Call, Fault, Outcome, Schema, Step, TaskKind, Time};
 use crmsync_core::sync::{Consequence, Phase, Puts, Slot, Stage, Sweep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -122,7 +122,8 @@ impl Run {
             && !state.fields.iter().any(|f| f == field)
         {
             let what = format!("rows are not counted by time where {field} is not read");
-            state.failed(Slot::Proof, &Fault::Misconfigured { what }, now);
+            let kind = TaskKind::Count { from, to };
+            state.failed(Slot::Proof, &kind, &Fault::Misconfigured { what }, now);
             return self.store_state(object).await;
         }
         let here = self.work.copy.with(move |r| r.count_window(&name, unset, from, to)).await?;
