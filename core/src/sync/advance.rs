@@ -5,7 +5,7 @@
 
 use super::plan::AHEAD;
 use super::{Consequence, ObjectState, Phase, Slot, Stage, Sweep, SweepReason, Window, whole};
-use crate::domain::{Fault, Step, Time};
+use crate::domain::{Fault, Step, TaskKind, Time};
 
 impl ObjectState {
     /// A batch is about to be committed: notes the position that covers it.
@@ -96,6 +96,9 @@ impl ObjectState {
                     return vec![Consequence::Key];
                 } else if let Phase::Reread { started, .. } = self.phase {
                     self.phase = Phase::Follow { covered: started, settled: true, window: None };
+                    // A row that was deleted meanwhile may have come back with a page.
+                    self.deletes_covered = self.deletes_covered.map(|t| t.min(started));
+                    self.deletes_asked = None;
                 }
             }
             Slot::Window => {
@@ -144,14 +147,21 @@ impl ObjectState {
         }
     }
 
-    /// A task failed in a way that concerns only this object. Returns what to do in the replica;
-    /// `None` when the fault is not this object's own and the run has to decide. The state is to
-    /// be stored either way: it counts troubles.
-    pub fn failed(&mut self, slot: Slot, fault: &Fault, now: Time) -> Option<Vec<Consequence>> {
+    /// A task failed. Returns what to do in the replica, and the run goes on; `None` when the
+    /// run (or whoever names objects that fail) has to decide. The state is to be stored either
+    /// way: it counts troubles. To be called for each [`TaskKind::Count`], [`Slot::Mend`] and
+    /// [`Slot::Part`] of a call that failed as a whole, too: no proof may hold up a run.
+    pub fn failed(
+        &mut self,
+        slot: Slot,
+        kind: &TaskKind,
+        fault: &Fault,
+        now: Time,
+    ) -> Option<Vec<Consequence>> {
         let passing = matches!(fault, Fault::Passing { .. } | Fault::QuotaReached { .. });
         if (!passing && self.call_off_ended(slot))
-            || self.job_failed(slot, fault, now).is_some()
-            || self.proof_failed(slot, fault, now).is_some()
+            || self.job_failed(slot, kind, fault, now).is_some()
+            || self.proof_failed(slot, kind, fault, whole(now)).is_some()
         {
             return Some(Vec::new());
         }

@@ -24,7 +24,7 @@ mod state;
 
 pub use fields::{Reading, fields_to_read};
 pub use job::{Job, JobStage, NoJob, Puts, Waiting};
-pub use plan::{Object, Planned, next_look, plan};
+pub use plan::{Object, Planned, jobs_under_way, next_look, plan};
 pub use proof::{Doubt, Off, Proof, Proved, Span, SpanStage};
 pub use state::{Consequence, Fill, ObjectState, Phase, Stage, Sweep, SweepReason, Window};
 

@@ -39,15 +39,24 @@ pub struct Object<'a> {
 }
 
 /// The next tasks, most urgent first: changes and deletes of all objects, then what makes the
-/// source's jobs go on, proofs, and only then loads.
+/// source's jobs go on, loads, and only then proofs.
 ///
 /// `target` is the time this run wants to be caught up to, `now` the server's clock; both are
-/// times before which nothing was sent yet. Empty when there is nothing to do before
-/// [`next_look`]. Where jobs have to take turns, objects come first that stand first.
-pub fn plan(objects: &[Object<'_>], rules: &Rules, target: Time, now: Time) -> Vec<Planned> {
-    let under_way =
-        |o: &&Object<'_>| !o.state.gone && o.state.job.as_ref().is_some_and(Job::under_way);
-    let mut turns = rules.jobs.max(1).saturating_sub(objects.iter().filter(under_way).count());
+/// times before which nothing was sent yet. A `target` of [`Time::MIN`] asks for no changes and
+/// deletes but those without which something else cannot go on: the first increment after a load,
+/// and one that a count waits for. Empty when there is nothing to do before [`next_look`].
+///
+/// `elsewhere` counts [`jobs_under_way`] of objects of the connection that are not given. Where
+/// jobs have to take turns, objects come first that stand first.
+pub fn plan(
+    objects: &[Object<'_>],
+    elsewhere: usize,
+    rules: &Rules,
+    target: Time,
+    now: Time,
+) -> Vec<Planned> {
+    let taken = elsewhere + jobs_under_way(objects.iter().map(|o| o.state));
+    let mut turns = rules.jobs.max(1).saturating_sub(taken);
     let mut tasks = Vec::new();
     for object in objects.iter().filter(|o| !o.state.gone) {
         let mut of = Planner { object, rules, target, now, turns: &mut turns, out: Vec::new() };
@@ -65,10 +74,16 @@ fn urgency(planned: &Planned) -> (u8, Slot) {
         (_, Slot::Window | Slot::Deleted) => 0,
         (TaskKind::Job { step: JobStep::Page { .. }, .. }, _) => 2,
         (TaskKind::Job { .. }, _) => 1,
-        (_, Slot::Proof | Slot::Mend) => 1,
+        (_, Slot::Proof | Slot::Mend) => 3,
         (_, Slot::Fetch | Slot::Load | Slot::Part | Slot::Fill | Slot::Sweep) => 2,
     };
     (class, planned.slot)
+}
+
+/// How many of these have a job at the source.
+pub fn jobs_under_way<'a>(states: impl IntoIterator<Item = &'a ObjectState>) -> usize {
+    let under_way = |s: &&ObjectState| !s.gone && s.job.as_ref().is_some_and(Job::under_way);
+    states.into_iter().filter(under_way).count()
 }
 
 /// When to plan again though nothing is to be done now: a job is to be looked at, or a window of
@@ -183,11 +198,10 @@ impl Planner<'_, '_> {
     fn window(&mut self) -> bool {
         let Object { state, schema, .. } = *self.object;
         let Phase::Follow { covered, window, .. } = &state.phase else { return false };
+        let Some(to) = state.next_window(self.target, whole(self.now)) else { return false };
         let kind = if let Some(w) = window {
             TaskKind::Window { from: w.from, to: w.to, after: w.after.clone() }
-        } else if schema.stamp.is_some()
-            && let Some(to) = state.next_window(self.target, whole(self.now))
-        {
+        } else if schema.stamp.is_some() {
             let to = to.checked_add(AHEAD).unwrap_or(Time::MAX);
             TaskKind::Window { from: back(*covered, self.rules.overlap), to, after: None }
         } else {

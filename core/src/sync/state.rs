@@ -199,7 +199,10 @@ impl ObjectState {
         }
         match &self.phase {
             Phase::Load { .. } | Phase::Follow { settled: false, .. } => None,
-            Phase::Follow { covered, .. } | Phase::Reread { covered, .. } => Some(*covered),
+            Phase::Follow { covered, .. } | Phase::Reread { covered, .. } => {
+                let filling = self.job.as_ref().filter(|j| j.fills());
+                Some(filling.map_or(*covered, |job| job.started.min(*covered)))
+            }
         }
     }
 

@@ -70,7 +70,9 @@ impl Run {
                 })
             })
             .collect();
-        Ok(sync::plan(&objects, &self.rules, target, now))
+        let failing = self.failing.keys().filter_map(|o| self.states.get(o));
+        let elsewhere = sync::jobs_under_way(failing);
+        Ok(sync::plan(&objects, elsewhere, &self.rules, target, now))
     }
 
     /// Packs and sends the tasks, one call after the other.
@@ -396,7 +398,7 @@ impl Run {
             self.failing.insert(object.to_owned(), why);
             return Ok(Failed::Handled);
         }
-        if let Some(mut consequences) = state.failed(slot, fault, now) {
+        if let Some(mut consequences) = state.failed(slot, &task.kind, fault, now) {
             self.say(format!("{object}: {fault}"));
             let moved = matches!(fault, Fault::SchemaMoved { .. });
             if let Fault::SchemaMoved { field, .. } = fault {
@@ -408,10 +410,8 @@ impl Run {
             self.apply(object, &mut consequences).await?;
             return Ok(if moved { Failed::SchemaMoved } else { Failed::Handled });
         }
-        if matches!(task.kind, TaskKind::Job { .. }) {
-            // Attempts are counted in it.
-            self.store_state(object).await?;
-        }
+        // Attempts are counted in it.
+        self.store_state(object).await?;
         match fault {
             Fault::Denied { .. }
             | Fault::Contract { .. }

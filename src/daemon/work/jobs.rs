@@ -160,7 +160,8 @@ impl Run {
             && !state.fields.iter().any(|f| f == field)
         {
             let what = format!("rows are not counted by time where {field} is not read");
-            state.failed(Slot::Proof, &Fault::Misconfigured { what }, now);
+            let kind = TaskKind::Count { from, to };
+            state.failed(Slot::Proof, &kind, &Fault::Misconfigured { what }, now);
             return self.store_state(object).await;
         }
         let here = self.work.copy.with(move |r| r.count_window(&name, unset, from, to)).await?;

@@ -32,10 +32,10 @@ pub struct Job {
     pub pages: u64,
     /// Rows committed so far, of all parts.
     pub rows: u64,
-    /// Attempts at the current step that brought something unreadable.
+    /// Attempts at the current step that were refused or brought something unreadable.
     #[serde(default)]
     pub tries: u8,
-    /// Downloads of the current page that were cut, in a row.
+    /// Attempts at the current step that were cut off, in a row.
     #[serde(default)]
     pub cuts: u8,
     /// Jobs of the first part that were lost.

@@ -13,9 +13,9 @@ use jiff::SignedDuration;
 const FIRST_LOOK: SignedDuration = SignedDuration::from_millis(300);
 /// See [`FIRST_LOOK`].
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(30);
-/// So many lost jobs, or unreadable answers, of the same part are borne.
-const PATIENCE: u8 = 3;
-/// So many cut downloads of the same page count as one unreadable answer.
+/// So many lost jobs, or answers that refuse or cannot be read, of the same part are borne.
+pub(super) const PATIENCE: u8 = 3;
+/// So many steps cut off in a row count as one unreadable answer.
 pub(super) const CUTS: u8 = 5;
 /// A part that is no longer than twice this is not halved.
 const NARROWEST: SignedDuration = SignedDuration::from_hours(24);
@@ -45,6 +45,19 @@ impl Job {
     /// Whether the source holds something for us.
     pub(in crate::sync) fn under_way(&self) -> bool {
         self.handle().is_some()
+    }
+
+    /// Whether older values than those of increments may be in: a page is as of when its job was
+    /// asked for, whenever it comes.
+    pub(in crate::sync) fn fills(&self) -> bool {
+        self.slot == Slot::Fill && self.pages > 0
+    }
+
+    /// The source is to drop it.
+    pub(super) fn call_off(&mut self, narrow: bool) {
+        if let Some(job) = self.handle().cloned() {
+            self.restart(JobStage::Abort { job, narrow });
+        }
     }
 
     pub(super) fn handle(&self) -> Option<&String> {

@@ -2,9 +2,9 @@
 //!
 //! The other half of [`ObjectState::stepped`](crate::sync::ObjectState::stepped) and `failed`.
 
-use super::part::CUTS;
+use super::part::{CUTS, PATIENCE};
 use super::{Job, JobStage, NoJob, later};
-use crate::domain::{Fault, ObjectSchema, Step, Time};
+use crate::domain::{Fault, JobStep, ObjectSchema, Step, TaskKind, Time};
 use crate::sync::{Consequence, ObjectState, Phase, Rules, Slot, Stage, Sweep, whole};
 use jiff::SignedDuration;
 
@@ -34,21 +34,42 @@ impl ObjectState {
         if !self.by_job(slot) {
             return;
         }
-        self.job = self.job.take().and_then(|mut job| {
-            let handle = job.handle()?.clone();
-            job.restart(JobStage::Abort { job: handle, narrow: false });
-            Some(job)
-        });
+        match &mut self.job {
+            Some(job) if job.under_way() => job.call_off(false),
+            Some(_) | None => self.drop_job(),
+        }
+    }
+
+    /// Forgets the job. Pages of a fill are as of when it was asked for, and may have overwritten
+    /// what increments brought since: those are read again.
+    fn drop_job(&mut self) {
+        let Some(job) = self.job.take() else { return };
+        if job.fills() {
+            self.read_again_since(job.started);
+        }
+    }
+
+    fn read_again_since(&mut self, since: Time) {
+        match &mut self.phase {
+            Phase::Follow { covered, window, .. } => {
+                *covered = since.min(*covered);
+                *window = None;
+            }
+            Phase::Reread { covered, started, .. } => {
+                *covered = since.min(*covered);
+                *started = since.min(*started);
+            }
+            Phase::Load { .. } => {}
+        }
     }
 
     /// By the clock: gives up a job that takes too long, finds another way where it is stuck.
     pub(in crate::sync) fn unstick(&mut self, schema: &ObjectSchema, rules: &Rules, now: Time) {
         let Some(job) = &mut self.job else { return };
-        if let JobStage::Wait { job: handle, asked, .. } = &job.stage
+        if let JobStage::Wait { asked, .. } = &job.stage
             && later(*asked, rules.job_patience) <= now
         {
-            let job_ = handle.clone();
-            job.restart(JobStage::Abort { job: job_, narrow: true });
+            job.call_off(true);
         }
         let JobStage::Stuck { narrow, why } = &job.stage else { return };
         let (narrow, why) = (*narrow, why.clone());
@@ -66,7 +87,7 @@ impl ObjectState {
     /// The slot goes on by queries, from its beginning.
     fn refuse_jobs(&mut self, why: String, now: Time) {
         self.no_job = Some(NoJob { why, until: later(now, REFUSED_FOR) });
-        self.job = None;
+        self.drop_job();
     }
 
     /// A step of a job; the state it makes is committed together with the page.
@@ -96,7 +117,7 @@ impl ObjectState {
             Step::Running { says } => {
                 if let JobStage::Wait { job: handle, asked, looks, .. } = &job.stage {
                     let (handle, asked, looks) = (handle.clone(), *asked, looks + 1);
-                    job.tries = 0;
+                    (job.tries, job.cuts) = (0, 0);
                     job.wait(handle, asked, looks, now, says.clone());
                 }
             }
@@ -143,6 +164,7 @@ impl ObjectState {
                 *started = whole(now).max(*started);
             }
         }
+        (job.tries, job.cuts) = (0, 0);
         job.wait(handle, now, 0, now, "asked for".to_owned());
         self.job = Some(job);
     }
@@ -172,7 +194,7 @@ impl ObjectState {
             Some(job) if narrow => {
                 job.restart(JobStage::Stuck { narrow, why: "the job took too long".to_owned() });
             }
-            Some(_) | None => self.job = None,
+            Some(_) | None => self.drop_job(),
         }
     }
 
@@ -185,8 +207,8 @@ impl ObjectState {
     }
 
     pub(in crate::sync) fn part_delivered(&mut self, position: Option<String>) {
-        if let Some(Job { stage: JobStage::Queries { after }, .. }) = &mut self.job {
-            *after = position;
+        if let Some(Job { stage: JobStage::Queries { after }, cuts, .. }) = &mut self.job {
+            (*after, *cuts) = (position, 0);
         }
     }
 
@@ -207,46 +229,90 @@ impl ObjectState {
             return Vec::new();
         }
         let slot = job.slot;
-        self.job = None;
+        self.drop_job();
         self.done(slot, None)
     }
 
-    /// A fault of a job's step; none: the run has to decide.
+    /// A fault of a job's step; none: the run has to decide. Whatever concerns this object alone
+    /// is counted, so that no step is asked for in vain for ever.
     pub(in crate::sync) fn job_failed(
         &mut self,
         slot: Slot,
+        kind: &TaskKind,
         fault: &Fault,
         now: Time,
     ) -> Option<()> {
-        let job = self.job.as_mut().filter(|j| j.slot == slot)?;
+        if slot == Slot::Part {
+            return self.part_failed(fault);
+        }
         match fault {
             Fault::Passing { .. } => {
-                if matches!(job.stage, JobStage::Pages { .. }) {
-                    job.cuts = job.cuts.saturating_add(1);
-                    if job.cuts >= CUTS {
-                        job.unreadable("its download breaks off again and again", now);
-                    }
-                }
+                self.cut_off(slot, now);
                 None
             }
-            Fault::Contract { .. } => {
-                job.unreadable(&fault.to_string(), now);
-                Some(())
-            }
+            Fault::Contract { .. }
+            | Fault::Denied { .. }
+            | Fault::Conflict { .. }
+            | Fault::RecordRefused { .. } => self.refused(slot, kind, &fault.to_string(), now),
             Fault::CursorLost { .. } => {
+                let job = self.job.as_mut().filter(|j| j.slot == slot)?;
                 job.was_lost(&fault.to_string(), false);
                 Some(())
             }
-            Fault::SchemaMoved { .. }
+            Fault::SchemaMoved { field: Some(_), .. } => {
+                // What was asked for cannot be had any more; it is asked for without.
+                let job = self.job.as_mut().filter(|j| j.slot == slot && j.under_way())?;
+                job.was_lost(&fault.to_string(), false);
+                None
+            }
+            Fault::SchemaMoved { field: None, .. }
             | Fault::QuotaReached { .. }
             | Fault::NeedsAuthorization { .. }
-            | Fault::Denied { .. }
-            | Fault::Conflict { .. }
-            | Fault::RecordRefused { .. }
             | Fault::Misconfigured { .. }
             | Fault::AddressNotAllowed { .. }
             | Fault::Suspended { .. } => None,
         }
+    }
+
+    /// A step was cut off by something that passes; too often in a row is no accident.
+    fn cut_off(&mut self, slot: Slot, now: Time) {
+        let Some(job) = self.job.as_mut().filter(|j| j.slot == slot) else { return };
+        job.cuts = job.cuts.saturating_add(1);
+        if job.cuts < CUTS {
+            return;
+        }
+        if let JobStage::Abort { narrow, .. } = job.stage {
+            self.aborted(narrow);
+        } else {
+            job.unreadable("it breaks off again and again", now);
+        }
+    }
+
+    /// A step was refused, or its answer could not be read. One that asks for the first job ends
+    /// in queries from the beginning.
+    fn refused(&mut self, slot: Slot, kind: &TaskKind, why: &str, now: Time) -> Option<()> {
+        if self.job.is_none() && matches!(kind, TaskKind::Job { step: JobStep::Start, .. }) {
+            self.job = Some(Job::new(slot, self.fields_of(slot), whole(now)));
+        }
+        let job = self.job.as_mut().filter(|j| j.slot == slot)?;
+        let asking = job.stage == JobStage::Ask && !job.begun();
+        job.unreadable(why, now);
+        if asking && matches!(job.stage, JobStage::Stuck { .. }) {
+            self.refuse_jobs(why.to_owned(), now);
+        }
+        Some(())
+    }
+
+    /// A part that breaks off at the same place again and again is halved.
+    fn part_failed(&mut self, fault: &Fault) -> Option<()> {
+        let Fault::Passing { .. } = fault else { return None };
+        let job = self.job.as_mut().filter(|j| matches!(j.stage, JobStage::Queries { .. }))?;
+        job.cuts = job.cuts.saturating_add(1);
+        if job.cuts < PATIENCE || !job.halve() {
+            return None;
+        }
+        job.restart(JobStage::Queries { after: None });
+        Some(())
     }
 
     /// A field is no longer there: what is still to be asked for does without.
@@ -255,7 +321,7 @@ impl ObjectState {
             self.abandon(Slot::Fill);
         }
         if let Some(job) = &mut self.job
-            && matches!(job.stage, JobStage::Ask | JobStage::Queries { .. })
+            && !job.under_way()
         {
             job.fields.retain(|f| !f.eq_ignore_ascii_case(field));
         }

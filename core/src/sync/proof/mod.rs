@@ -23,11 +23,16 @@ use serde::{Deserialize, Serialize};
 const MANY: u64 = 10_000;
 /// A window with at most so many rows is read again whole: one page.
 const LEAF: u64 = 2_000;
-/// Counts of one round; a window that differs after them is read again as it is.
+/// Counts of one round; if a window that is no leaf differs after them, the object is read again
+/// in whole.
 const MOST: u32 = 40;
 /// Rows leave a window while we count it. After a repair it has to differ this often, with an
 /// increment before each count, before keys are compared or the copy is said to differ.
 const SURE: u8 = 4;
+/// So often a count, or a page of a repair at the same position, may be cut off.
+const TROUBLES: u8 = 3;
+/// A repair that is cut off is not halved below this many seconds.
+const NARROW: i64 = 2 * 86_400;
 /// An increment this much past a count holds what changed while we counted: clocks tell whole
 /// seconds.
 const PAST: SignedDuration = SignedDuration::from_secs(2);
@@ -41,6 +46,9 @@ pub struct Proof {
     pub spans: Vec<Span>,
     /// Whether windows are cut finely.
     pub fine: bool,
+    /// The object was just read again in whole: this round tells what that brought.
+    #[serde(default)]
+    pub reread: bool,
     /// Windows that it was cut into.
     pub windows: u32,
     /// Counts made so far.
@@ -81,6 +89,12 @@ pub struct Span {
     pub doubt: Doubt,
     /// How often it differed since that is known.
     pub seen: u8,
+    /// What was last counted: rows there, rows here.
+    #[serde(default)]
+    pub last: Option<(u64, u64)>,
+    /// How often, in a row, its count or the page at its position was cut off.
+    #[serde(default)]
+    pub troubles: u8,
 }
 
 /// What is to be done with a [`Span`].
@@ -135,6 +149,9 @@ pub struct Proved {
     /// The source does not count: nothing is proved, for this reason.
     #[serde(default)]
     pub unproved: Option<String>,
+    /// Too much differed: the object is read again in whole, and proved once more after that.
+    #[serde(default)]
+    pub reread: bool,
 }
 
 impl ObjectState {
@@ -152,15 +169,17 @@ impl ObjectState {
         let Some(index) = proof.find(window) else { return Vec::new() };
         proof.counts += 1;
         let spare = proof.counts < MOST;
-        if there == here {
+        let span = &mut proof.spans[index];
+        span.troubles = 0;
+        if there == here || span.explained(here) {
             proof.spans.swap_remove(index);
             proof.rows += here;
             self.end_proof(now);
             return Vec::new();
         }
+        span.last = Some((there, here));
         let mut out = Vec::new();
         let (lacks, extra) = (there.saturating_sub(here), here.saturating_sub(there));
-        let span = &mut proof.spans[index];
         span.seen = span.seen.saturating_add(1);
         let sure = span.seen >= SURE;
         let again = |deletes| SpanStage::Again { past: later(now, PAST), deletes };
@@ -168,7 +187,15 @@ impl ObjectState {
             Doubt::None => {
                 (span.doubt, span.stage) = (Doubt::Differed, again(extra > 0));
             }
-            Doubt::Differed => match span.halves().filter(|_| spare && there > LEAF) {
+            Doubt::Differed if !spare && there > LEAF => {
+                if !proof.reread {
+                    return self.read_whole(now);
+                }
+                proof.spans.swap_remove(index);
+                proof.left.lacks += lacks;
+                proof.left.extra += extra;
+            }
+            Doubt::Differed => match span.halves(1).filter(|_| there > LEAF) {
                 Some(halves) => {
                     proof.spans.splice(index..=index, halves);
                 }
@@ -220,12 +247,45 @@ impl ObjectState {
             repaired: proof.found.rows().saturating_sub(differs),
             differs,
             unproved: None,
+            reread: false,
         });
         self.proof = None;
     }
 
+    /// The round ends without a result.
+    fn unproved(&mut self, why: String, reread: bool, now: Time) {
+        let Some(proof) = self.proof.take() else { return };
+        self.proved = Some(Proved {
+            at: now,
+            upper: proof.upper,
+            rows: 0,
+            windows: 0,
+            repaired: 0,
+            differs: 0,
+            unproved: Some(why),
+            reread,
+        });
+    }
+
+    /// Too much differs to be repaired window by window: all rows are read again (by a job where
+    /// that pays), keys are compared, and what that brought is proved at once.
+    fn read_whole(&mut self, now: Time) -> Vec<Consequence> {
+        let Phase::Follow { covered, .. } = self.phase else { return Vec::new() };
+        let why = "too many windows differ: the object is read again in whole";
+        self.unproved(why.to_owned(), true, now);
+        self.phase = Phase::Reread { started: now, after: None, covered };
+        if self.held.is_some() || self.sweep.is_some() {
+            return Vec::new();
+        }
+        self.begin_sweep(SweepReason::Proof, now);
+        vec![Consequence::BeginSweep]
+    }
+
     /// Begins a proof when it is due, right after an increment; lets windows be counted again.
     pub(super) fn begin_proof(&mut self, schema: &ObjectSchema, rules: &Rules, now: Time) {
+        if schema.stamp.is_none() {
+            self.proof = None; // nothing is left to count by
+        }
         let Phase::Follow { covered, settled: true, window: None } = self.phase else { return };
         if let Some(proof) = &mut self.proof {
             let deleted = self.deletes_covered;
@@ -240,11 +300,12 @@ impl ObjectState {
             return;
         }
         let next = |p: &Proved| later(p.at, rules.prove_every);
-        let due = self.proved.as_ref().is_none_or(|p| next(p) <= now);
+        let due = self.proved.as_ref().is_none_or(|p| p.reread || next(p) <= now);
         let quiet = self.sweep.is_none() && self.job.is_none();
         if due && quiet && schema.stamp.is_some() && self.fresh == Some(covered) {
             let many = self.proved.as_ref().is_some_and(|p| p.rows > MANY);
-            self.proof = Proof::new(covered, many);
+            let reread = self.proved.as_ref().is_some_and(|p| p.reread);
+            self.proof = Proof::new(covered, many || reread, reread);
         }
     }
 
@@ -281,57 +342,113 @@ impl ObjectState {
         bounds: Option<(Time, Time)>,
         position: Option<String>,
     ) {
-        if let Some(span) = self.proof.as_mut().and_then(|p| p.mending(bounds)) {
-            span.stage = SpanStage::Mend { after: position };
+        if let Some(proof) = &mut self.proof
+            && let Some(index) = proof.mending(bounds)
+        {
+            let span = &mut proof.spans[index];
+            (span.stage, span.troubles) = (SpanStage::Mend { after: position }, 0);
         }
     }
 
     pub(super) fn mend_done(&mut self, bounds: Option<(Time, Time)>, now: Time) {
-        if let Some(span) = self.proof.as_mut().and_then(|p| p.mending(bounds)) {
-            (span.doubt, span.seen) = (Doubt::Mended, 0);
+        if let Some(proof) = &mut self.proof
+            && let Some(index) = proof.mending(bounds)
+        {
+            let span = &mut proof.spans[index];
+            (span.doubt, span.seen, span.last, span.troubles) = (Doubt::Mended, 0, None, 0);
             span.stage = SpanStage::Again { past: later(now, PAST), deletes: false };
         }
     }
 
-    /// A count or a repair failed: where the source will not do it, the proof ends without a
-    /// result, or with what could not be repaired. None: not the proof's own matter.
-    pub(super) fn proof_failed(&mut self, slot: Slot, fault: &Fault, now: Time) -> Option<()> {
-        match fault {
+    /// A count or a repair failed, or what a count has to follow: where the source will not do it,
+    /// the proof ends without a result, or with what could not be repaired. None: not the proof's
+    /// own matter.
+    pub(super) fn proof_failed(
+        &mut self,
+        slot: Slot,
+        kind: &TaskKind,
+        fault: &Fault,
+        now: Time,
+    ) -> Option<()> {
+        let passing = match fault {
+            Fault::Passing { .. } => true,
             Fault::Denied { .. }
             | Fault::Contract { .. }
             | Fault::Conflict { .. }
-            | Fault::RecordRefused { .. }
-            | Fault::CursorLost { .. }
-            | Fault::Misconfigured { .. } => {}
-            Fault::Passing { .. }
-            | Fault::QuotaReached { .. }
+            | Fault::RecordRefused { .. } => false,
+            Fault::CursorLost { .. } | Fault::Misconfigured { .. } => {
+                (!matches!(slot, Slot::Window | Slot::Deleted)).then_some(false)?
+            }
+            Fault::QuotaReached { .. }
             | Fault::NeedsAuthorization { .. }
             | Fault::SchemaMoved { .. }
             | Fault::AddressNotAllowed { .. }
             | Fault::Suspended { .. } => return None,
+        };
+        match slot {
+            Slot::Proof if passing => self.count_cut_off(kind, fault, now),
+            Slot::Proof => self.unproved(fault.to_string(), false, now),
+            Slot::Mend if passing => return self.mend_cut_off(kind, now),
+            Slot::Mend => self.not_mended(now)?,
+            Slot::Window | Slot::Deleted => {
+                if !passing {
+                    // Nothing can be counted again before this works.
+                    self.unproved(fault.to_string(), false, now);
+                }
+                return None;
+            }
+            Slot::Fetch | Slot::Load | Slot::Part | Slot::Fill | Slot::Sweep => return None,
         }
+        Some(())
+    }
+
+    /// A count was cut off: it may be too much for the source, and is tried by halves, after the
+    /// next increment.
+    fn count_cut_off(&mut self, kind: &TaskKind, fault: &Fault, now: Time) {
+        self.fresh = None;
+        let TaskKind::Count { from, to } = kind else { return };
+        let Some(proof) = &mut self.proof else { return };
+        let Some(index) = proof.find((*from, *to)) else { return };
+        let span = &mut proof.spans[index];
+        span.troubles += 1;
+        if span.troubles >= TROUBLES {
+            self.unproved(fault.to_string(), false, now);
+        } else if let Some(halves) = span.halves(1) {
+            proof.spans.splice(index..=index, halves);
+            proof.windows += 1;
+        }
+    }
+
+    /// A page of a repair was cut off; what breaks off at the same place again and again is
+    /// halved, and if that cannot be it is left.
+    fn mend_cut_off(&mut self, kind: &TaskKind, now: Time) -> Option<()> {
+        let TaskKind::Window { from, to, .. } = kind else { return None };
         let proof = self.proof.as_mut()?;
-        if slot == Slot::Mend {
-            let spans = proof.spans.len();
-            proof.spans.retain(|s| !matches!(s.stage, SpanStage::Mend { .. }));
-            // At least a row each; how many is known no better.
-            proof.left.lacks += (spans - proof.spans.len()) as u64;
-            self.end_proof(now);
-            return Some(());
-        }
-        if slot != Slot::Proof {
+        let index = proof.mending(Some((*from, *to)))?;
+        let span = &mut proof.spans[index];
+        span.troubles += 1;
+        if span.troubles < TROUBLES {
             return None;
         }
-        self.proved = Some(Proved {
-            at: now,
-            upper: proof.upper,
-            rows: 0,
-            windows: 0,
-            repaired: 0,
-            differs: 0,
-            unproved: Some(fault.to_string()),
-        });
-        self.proof = None;
+        (span.troubles, span.stage) = (0, SpanStage::Mend { after: None });
+        if let Some(halves) = span.halves(NARROW) {
+            proof.spans.splice(index..=index, halves);
+        } else {
+            proof.spans.swap_remove(index);
+            proof.left.lacks += 1; // at least; how many is known no better
+            self.end_proof(now);
+        }
+        Some(())
+    }
+
+    /// Repairs are refused.
+    fn not_mended(&mut self, now: Time) -> Option<()> {
+        let proof = self.proof.as_mut()?;
+        let spans = proof.spans.len();
+        proof.spans.retain(|s| !matches!(s.stage, SpanStage::Mend { .. }));
+        // At least a row each; how many is known no better.
+        proof.left.lacks += (spans - proof.spans.len()) as u64;
+        self.end_proof(now);
         Some(())
     }
 }

@@ -14,12 +14,13 @@ const FINE: [i64; 9] =
 pub(super) const AT_ONCE: usize = 5;
 
 impl Proof {
-    pub(super) fn new(covered: Time, fine: bool) -> Option<Self> {
+    pub(super) fn new(covered: Time, fine: bool, reread: bool) -> Option<Self> {
         let upper = Time::from_second(covered.as_second()).ok()?;
         let mut proof = Self {
             upper,
             spans: Vec::new(),
             fine,
+            reread,
             windows: 0,
             counts: 0,
             rows: 0,
@@ -42,6 +43,8 @@ impl Proof {
                 stage: SpanStage::Count,
                 doubt: Doubt::None,
                 seen: 0,
+                last: None,
+                troubles: 0,
             });
             to = from.unwrap_or(to);
         }
@@ -54,9 +57,9 @@ impl Proof {
             .position(|s| s.stage == SpanStage::Count && (s.from, Some(s.to)) == window)
     }
 
-    pub(super) fn mending(&mut self, bounds: Option<(Time, Time)>) -> Option<&mut Span> {
+    pub(super) fn mending(&self, bounds: Option<(Time, Time)>) -> Option<usize> {
         let is = |s: &Span| matches!(s.stage, SpanStage::Mend { .. });
-        self.spans.iter_mut().find(|s| is(s) && Some(s.bounds()) == bounds)
+        self.spans.iter().position(|s| is(s) && Some(s.bounds()) == bounds)
     }
 
     /// What can be counted now: mended windows wait for one another, because a stale row shows in
@@ -77,16 +80,22 @@ impl Span {
         (self.from.unwrap_or(Time::UNIX_EPOCH), self.to)
     }
 
-    /// Both halves; none: it is one second wide.
-    pub(super) fn halves(&self) -> Option<[Self; 2]> {
+    /// Whether what was counted last is what rows leave behind that moved on meanwhile: rows only
+    /// ever leave a window, so those there were no more than before, and no fewer than are `here`
+    /// after an increment.
+    pub(super) fn explained(&self, here: u64) -> bool {
+        self.last.is_some_and(|(there, before)| here <= there && there <= before)
+    }
+
+    /// Both halves, to be done as it was; none: it is no wider than `least` seconds.
+    pub(super) fn halves(&self, least: i64) -> Option<[Self; 2]> {
         let from = self.from.map_or(DAWN, Time::as_second);
         let to = self.to.as_second();
-        if to - from <= 1 {
+        if to - from <= least {
             return None;
         }
         let middle = Time::from_second(from + (to - from) / 2).ok()?;
-        let (stage, doubt, seen) = (SpanStage::Count, Doubt::Differed, 0);
-        let half = |from, to| Self { from, to, stage: stage.clone(), doubt, seen };
+        let half = |from, to| Self { from, to, seen: 0, last: None, ..self.clone() };
         Some([half(self.from, middle), half(Some(middle), self.to)])
     }
 }

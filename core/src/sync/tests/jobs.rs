@@ -26,6 +26,9 @@ fn schema(name: &str, stamped: bool) -> ObjectSchema {
     }
 }
 
+/// A task whose kind decides nothing.
+const SCAN: TaskKind = TaskKind::Scan { after: None };
+
 fn new() -> ObjectState {
     ObjectState::new(vec!["Id".into(), "A".into()], time(0))
 }
@@ -34,7 +37,7 @@ fn planned(state: &mut ObjectState, stamped: bool, now: Time) -> Vec<Planned> {
     let schema = schema("Thing", stamped);
     state.begin_due(&schema, &rules(), now);
     let object = Object { state, schema: &schema, missing: &[], job: true };
-    plan(&[object], &rules(), now, now)
+    plan(&[object], 0, &rules(), now, now)
 }
 
 /// The only task there is.
@@ -176,25 +179,25 @@ fn a_page_is_tried_three_times_and_then_its_part_is_read_by_queries() {
     for tries in 0..3 {
         let JobStep::Page { tries: t, .. } = step(&mut s, time(3)).1 else { panic!() };
         assert_eq!(t, tries);
-        assert!(s.failed(Slot::Load, &Fault::contract("cut short"), time(3)).is_some());
+        assert!(s.failed(Slot::Load, &SCAN, &Fault::contract("cut short"), time(3)).is_some());
     }
     assert_eq!(only(&mut s, time(3)).slot, Slot::Part);
     // What cannot be read by queries either is the caller's to name.
-    assert!(s.failed(Slot::Part, &Fault::contract("again"), time(3)).is_none());
+    assert!(s.failed(Slot::Part, &SCAN, &Fault::contract("again"), time(3)).is_none());
 }
 
 #[test]
 fn cut_downloads_count_only_when_they_come_in_fives() {
     let mut s = ready();
     for _ in 0..4 {
-        assert!(s.failed(Slot::Load, &Fault::passing("reset"), time(3)).is_none());
+        assert!(s.failed(Slot::Load, &SCAN, &Fault::passing("reset"), time(3)).is_none());
     }
     let page = |next: &str| Step::Page { rows: 3, next: Some(next.into()) };
     s.stepped(Slot::Load, None, &page("x"), time(3));
     assert_eq!(s.job.as_ref().unwrap().cuts, 0, "there was progress");
     for _ in 0..15 {
         assert_eq!(only(&mut s, time(3)).slot, Slot::Load);
-        s.failed(Slot::Load, &Fault::passing("reset"), time(3));
+        s.failed(Slot::Load, &SCAN, &Fault::passing("reset"), time(3));
     }
     assert_eq!(only(&mut s, time(3)).slot, Slot::Part);
 }
@@ -235,7 +238,7 @@ fn a_changed_list_of_fields_begins_the_job_anew_unless_pages_are_in() {
     s.take_fields(fields());
     assert!(matches!(step(&mut s, time(3)).1, JobStep::Abort { .. }));
     // Whatever the source says to that.
-    assert!(s.failed(Slot::Load, &Fault::contract("404"), time(3)).is_some());
+    assert!(s.failed(Slot::Load, &SCAN, &Fault::contract("404"), time(3)).is_some());
     assert_eq!(only(&mut s, time(3)).task.fields, fields());
 
     let mut s = ready();
@@ -250,7 +253,7 @@ fn a_changed_list_of_fields_begins_the_job_anew_unless_pages_are_in() {
 fn a_field_refused_at_the_start_is_left_out() {
     let mut s = new();
     let moved = Fault::SchemaMoved { object: "Thing".into(), field: Some("A".into()) };
-    assert!(s.failed(Slot::Load, &moved, time(0)).is_some());
+    assert!(s.failed(Slot::Load, &SCAN, &moved, time(0)).is_some());
     let Task { fields, kind, .. } = only(&mut s, time(0)).task;
     assert_eq!(fields, ["Id"]);
     assert!(matches!(kind, TaskKind::Job { step: JobStep::Start, .. }));
@@ -267,7 +270,7 @@ fn jobs_take_turns_and_hold_nothing_else_back() {
             .map(|(state, schema)| Object { state, schema, missing: &[], job: true })
             .collect();
         let names = |p: Planned| (p.task.object, p.slot);
-        plan(&objects, &rules(), now, now).into_iter().map(names).collect::<Vec<_>>()
+        plan(&objects, 0, &rules(), now, now).into_iter().map(names).collect::<Vec<_>>()
     };
     let load = |n: &str| (n.to_owned(), Slot::Load);
     assert_eq!(tasks(&states, time(0)), [load("A"), load("B"), load("C")]);

@@ -165,7 +165,7 @@ impl World {
         }
         let missing = self.missing(&mut state);
         let object = Object { state: &state, schema: &schema, missing: &missing, job: self.jobs };
-        let planned = plan(&[object], rules, target, now);
+        let planned = plan(&[object], 0, rules, target, now);
         self.state = Some(state);
         let any = !planned.is_empty();
         for (i, planned) in planned.into_iter().take(calls).enumerate() {
@@ -318,7 +318,7 @@ impl World {
         };
         self.kinds.push((slot, kind));
         if let Step::Failed(fault) = &step {
-            let todo = state.failed(slot, fault, now).unwrap_or_default();
+            let todo = state.failed(slot, &task.kind, fault, now).unwrap_or_default();
             self.carry_out(&state, todo);
         } else if !matches!(step, Step::More) {
             let todo = state.stepped(slot, bounds, &step, now);

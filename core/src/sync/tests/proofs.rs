@@ -74,7 +74,7 @@ impl Pair {
                 let schema = schema();
                 let object =
                     Object { state: &self.state, schema: &schema, missing: &[], job: false };
-                let planned = plan(&[object], &rules(), target, now);
+                let planned = plan(&[object], 0, &rules(), target, now);
                 if planned.is_empty() {
                     break;
                 }
@@ -179,7 +179,8 @@ fn a_source_that_does_not_count_proves_nothing_and_says_so() {
     pair.state.begin_due(&schema(), &rules(), now);
     assert!(pair.state.proof.is_some());
     let fault = Fault::contract("no count");
-    assert!(pair.state.failed(Slot::Proof, &fault, now).is_some());
+    let count = TaskKind::Count { from: None, to: None };
+    assert!(pair.state.failed(Slot::Proof, &count, &fault, now).is_some());
     assert!(pair.proved().unproved.is_some());
     assert_eq!(pair.state.proof, None);
 }

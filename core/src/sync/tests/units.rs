@@ -1,7 +1,7 @@
 //! Single decisions.
 
 use super::model::time;
-use crate::domain::{Field, FieldType, ObjectSchema, SchemaPolicy, Step};
+use crate::domain::{Field, FieldType, ObjectSchema, SchemaPolicy, Step, TaskKind};
 use crate::sync::*;
 use jiff::SignedDuration;
 
@@ -15,7 +15,7 @@ fn new_fields_are_filled_and_lost_ones_leave() {
     s.take_fields(vec!["Id".into(), "A".into(), "B".into(), "C".into()]);
     assert_eq!(s.fill.as_ref().unwrap().fields, ["C"]);
     let fault = crate::domain::Fault::SchemaMoved { object: "X".into(), field: Some("C".into()) };
-    assert!(s.failed(Slot::Load, &fault, now).is_some());
+    assert!(s.failed(Slot::Load, &TaskKind::Scan { after: None }, &fault, now).is_some());
     assert_eq!(s.fill, None);
     assert_eq!(s.fields, ["Id", "A", "B"]);
 }
