@@ -16,8 +16,6 @@ use std::io::Write;
 
 /// Bytes gathered before they are handed to the connection.
 const BUFFER: usize = 128 * 1024;
-/// Odd values gathered before the copy is interrupted for them.
-const ODD: usize = 1000;
 
 pub(super) fn copy(
     work: &mut Work<'_>,
@@ -46,7 +44,7 @@ pub(super) fn copy(
                 Fed::Abort => return Ok(None),
                 Fed::Commit { state, key } => break Some((state, key)),
             }
-            if odd.len() >= ODD {
+            if odd.is_much() {
                 break None;
             }
         };

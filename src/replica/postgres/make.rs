@@ -57,8 +57,9 @@ pub(super) fn keyed(work: &mut Work<'_>, object: &str) -> Result<(), Fail> {
     work.db.batch("SET LOCAL statement_timeout = 0")?;
     let (name, key) = (quoted(&table.name), quoted(&table.key_column()?.column));
     let unique = format!("CREATE UNIQUE INDEX ON {name} ({key})");
-    if let Some(fail) = attempt(work, &unique, &SqlState::UNIQUE_VIOLATION)? {
-        tracing::debug!(?fail, object, "equal keys in a first load");
+    if !attempt(work, &unique, &SqlState::UNIQUE_VIOLATION)? {
+        // What the server said of it holds a key.
+        tracing::debug!(object, "equal keys in a first load");
         last_of_equal(work, object, &table)?;
         work.db.batch(&unique)?;
     }
@@ -67,14 +68,14 @@ pub(super) fn keyed(work: &mut Work<'_>, object: &str) -> Result<(), Fail> {
     name_key(work, object)
 }
 
-/// Runs it in a savepoint; `Some` if it failed with that code and was taken back.
-fn attempt(work: &mut Work<'_>, sql: &str, code: &SqlState) -> Result<Option<Fail>, Fail> {
+/// Runs it in a savepoint; false if it failed with that code and was taken back.
+fn attempt(work: &mut Work<'_>, sql: &str, code: &SqlState) -> Result<bool, Fail> {
     work.db.batch("SAVEPOINT attempt")?;
     match work.db.batch(sql) {
-        Ok(()) => work.db.batch("RELEASE attempt").map(|()| None),
+        Ok(()) => work.db.batch("RELEASE attempt").map(|()| true),
         Err(fail) if fail.code() == Some(code) => {
             work.db.batch("ROLLBACK TO attempt; RELEASE attempt")?;
-            Ok(Some(fail))
+            Ok(false)
         }
         Err(fail) => Err(fail),
     }
@@ -132,7 +133,7 @@ pub(super) fn name_key(work: &mut Work<'_>, object: &str) -> Result<(), Fail> {
         "SET LOCAL lock_timeout = '200ms'; ALTER TABLE {name} ADD PRIMARY KEY USING INDEX {index};
          SET LOCAL lock_timeout = '2s'"
     );
-    if attempt(work, &sql, &SqlState::LOCK_NOT_AVAILABLE)?.is_some() {
+    if !attempt(work, &sql, &SqlState::LOCK_NOT_AVAILABLE)? {
         tracing::debug!(table = table.name, "readers hold the table: its key is named later");
         return Ok(());
     }

@@ -218,8 +218,9 @@ impl Replica for Postgres {
         let claimed = self.begin().and_then(|()| {
             self.on_open(|db| {
                 open::claim(db, &path, &name, owner)?;
-                // A fence must hold after a crash of the server, too.
-                db.batch("SET LOCAL synchronous_commit = on; COMMIT")
+                // A fence must hold after a crash of the server, too; a standby that is away must
+                // not keep it waiting.
+                db.batch("SET LOCAL synchronous_commit = local; COMMIT")
             })
         });
         if claimed.is_err() {

@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 /// Bytes of a broken key that are kept: the index holds no more.
 const KEY: usize = 1024;
 
+/// Notes that are gathered, and their bytes, before a copy is interrupted for them.
+const MUCH: usize = 1000;
+const MUCH_BYTES: usize = 1 << 20;
+
 /// Notes by key and column.
 type Notes = BTreeMap<(String, String), (String, &'static str)>;
 
@@ -22,15 +26,18 @@ pub(super) struct Odd {
     found: Notes,
     /// Of rows that could not be kept at all.
     keyless: Notes,
+    /// Of the texts, roughly.
+    bytes: usize,
 }
 
 impl Odd {
     pub(super) fn new(object: &str) -> Self {
-        Self { object: object.to_owned(), found: Notes::new(), keyless: Notes::new() }
+        Self { object: object.to_owned(), found: Notes::new(), keyless: Notes::new(), bytes: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.found.len() + self.keyless.len()
+    /// So many, or so long, that they should be written before more are gathered.
+    pub(super) fn is_much(&self) -> bool {
+        self.found.len() + self.keyless.len() >= MUCH || self.bytes >= MUCH_BYTES
     }
 
     pub(super) fn add(
@@ -44,6 +51,7 @@ impl Odd {
         for (i, reason) in found {
             let target = &plan.targets[*i];
             let raw = batch.get(row, target.from).unwrap_or_default().to_owned();
+            self.bytes += raw.len();
             self.found.insert((key.plain().into_owned(), target.column.clone()), (raw, reason));
         }
     }
@@ -51,6 +59,7 @@ impl Odd {
     /// A row that cannot be kept.
     pub(super) fn no_key(&mut self, plan: &Plan, batch: &Batch, row: usize) {
         let raw = batch.key(row).unwrap_or_default().to_owned();
+        self.bytes += raw.len();
         let mut key = raw.replace('\0', "");
         key.truncate(key.floor_char_boundary(KEY));
         let reason = "the record has no usable key; it was left out";
@@ -73,6 +82,7 @@ impl Odd {
         note(work, &self.object, &self.keyless, "", at)?;
         self.found.clear();
         self.keyless.clear();
+        self.bytes = 0;
         Ok(())
     }
 }

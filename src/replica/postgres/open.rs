@@ -78,20 +78,26 @@ pub(super) fn admit(db: &mut Db, name: &str, server: &Server) -> Result<(), Fail
         let hint = format!("make it: CREATE ROLE {} NOLOGIN", quoted(role));
         return Err(Fail::Said(unavailable(&server.to_string(), DOING, &cause, &hint)));
     }
-    let lacking = db.count(
-        "SELECT count(*) FROM pg_catalog.pg_namespace n
+    // What others put into the schema is theirs to grant.
+    let rows = db.query(
+        "SELECT c.relname::text FROM pg_catalog.pg_namespace n
          LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+           AND c.relowner = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
          WHERE n.nspname = $2 AND (NOT pg_catalog.has_schema_privilege($1, n.oid, 'USAGE')
            OR c.oid IS NOT NULL AND NOT pg_catalog.has_table_privilege($1, c.oid, 'SELECT'))",
         &[role, &name],
     )?;
-    if lacking == 0 {
+    if rows.is_empty() {
         return Ok(());
     }
     let (role, name) = (quoted(role), quoted(name));
+    let tables: String = rows
+        .iter()
+        .filter_map(|r| r.get::<_, Option<&str>>(0))
+        .map(|table| format!("GRANT SELECT ON {name}.{} TO {role};", quoted(table)))
+        .collect();
     db.batch(&format!(
-        "BEGIN; GRANT USAGE ON SCHEMA {name} TO {role};
-         GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO {role};
+        "BEGIN; GRANT USAGE ON SCHEMA {name} TO {role}; {tables}
          ALTER DEFAULT PRIVILEGES IN SCHEMA {name} GRANT SELECT ON TABLES TO {role}; COMMIT;"
     ))
     .inspect_err(|_| {

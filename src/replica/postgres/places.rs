@@ -6,6 +6,7 @@ use super::super::ReplicaError;
 use super::fail::{Fail, unavailable};
 use super::link::{Db, Server};
 use super::quoted;
+use postgres::error::SqlState;
 
 pub(super) fn words(server: &Server, schema: &str) -> String {
     format!("{server} schema {schema}")
@@ -34,26 +35,35 @@ pub(in crate::replica) fn rename(
     })
 }
 
-/// Drops the schema with all that is in it; only one that crmsync made.
+/// Drops the tables of a replica, and the schema unless others have put something into it.
 pub(in crate::replica) fn remove(server: &Server, schema: &str) -> Result<(), ReplicaError> {
     on(server, schema, "removing the replica", |db| {
         if !is_there(db, schema)? {
             return Ok(());
         }
         let rows = db.query(
-            "SELECT c.relname::text FROM pg_catalog.pg_class c
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND c.relkind = 'r'",
+            &format!(
+                r#"SELECT c.relname::text FROM pg_catalog.pg_class c
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = $1 AND c.relkind = 'r' AND (c.relname LIKE '\_crmsync\_%'
+                     OR c.relname IN (SELECT "table_name" FROM {}."_crmsync_object"))"#,
+                quoted(schema)
+            ),
             &[&schema],
         )?;
         let tables: Vec<String> =
             rows.iter().map(|r| format!("{}.{}", quoted(schema), quoted(r.get(0)))).collect();
         // Without CASCADE: what others built upon it is not dropped with it.
         db.batch(&format!(
-            "BEGIN; SET LOCAL lock_timeout = '10s'; DROP TABLE {}; DROP SCHEMA {}; COMMIT",
-            tables.join(", "),
-            quoted(schema)
-        ))
+            "BEGIN; SET LOCAL lock_timeout = '10s'; DROP TABLE {}; SAVEPOINT dropped",
+            tables.join(", ")
+        ))?;
+        match db.batch(&format!("DROP SCHEMA {}", quoted(schema))) {
+            Err(fail) if fail.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+                db.batch("ROLLBACK TO dropped; COMMIT")
+            }
+            done => done.and_then(|()| db.batch("COMMIT")),
+        }
     })
 }
 

@@ -87,6 +87,13 @@ fn readers_are_admitted_and_a_missing_role_is_said() {
     let role = format!("reader_{schema}");
     let mut client = server::client(Path::new(&server.host));
     client.batch_execute(&format!("CREATE ROLE \"{role}\"")).unwrap();
+    // What others put into the schema is theirs to show.
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE \"other_{schema}\"; CREATE TABLE \"{schema}\".theirs (x int);
+             ALTER TABLE \"{schema}\".theirs OWNER TO \"other_{schema}\""
+        ))
+        .unwrap();
     let mut replica = claimed(&with(&role));
     // Also of a table that is made afterwards.
     let (fields, some) = (strings(&["Id"]), keys(&["1"]));
@@ -102,8 +109,24 @@ fn readers_are_admitted_and_a_missing_role_is_said() {
         "SET ROLE \"{role}\"; SELECT * FROM \"{schema}\".account, \"{schema}\"._crmsync_field"
     );
     client.batch_execute(&read).unwrap();
-    let write = client.batch_execute(&format!("DELETE FROM \"{schema}\".account")).unwrap_err();
-    assert_eq!(write.code().unwrap().code(), "42501");
+    for refused in ["DELETE FROM \"{schema}\".account", "SELECT * FROM \"{schema}\".theirs"] {
+        let refused = client.batch_execute(&refused.replace("{schema}", schema)).unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "42501");
+    }
+}
+
+#[test]
+fn a_removed_replica_takes_its_own_tables_alone_with_it() {
+    let Some(mut bed) = shared() else { return };
+    bed.rows(&["Id"], &keys(&["1"]), AT);
+    bed.change("CREATE TABLE theirs AS SELECT id FROM account");
+    for _ in 0..2 {
+        crate::replica::remove(&bed.place).unwrap();
+        assert!(!crate::replica::exists(&bed.place).unwrap());
+    }
+    let left = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'SCHEMA'::regnamespace";
+    let Place::Schema { schema, .. } = &bed.place else { panic!("a schema") };
+    assert_eq!(bed.sql(&left.replace("SCHEMA", schema)), [[text("theirs")]]);
 }
 
 #[test]
