@@ -25,6 +25,7 @@ pub const DATA_LIMIT: usize = 64 << 20;
 pub const SMALL_LIMIT: usize = 1 << 20;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// To the head of an answer, and between two pieces of its body.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -84,6 +85,8 @@ struct Inner {
     /// Without any proxy, for loopback; made when first needed.
     direct: OnceLock<Client>,
     certs: Vec<Certificate>,
+    /// How long a server may be silent.
+    patience: Duration,
 }
 
 /// A request that brought no whole answer.
@@ -146,7 +149,8 @@ impl Http {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|e| HttpError::Setup { cause: root_cause(&e) })?;
-        Ok(Self { inner: Arc::new(Inner { client, direct: OnceLock::new(), certs }) })
+        let (direct, patience) = (OnceLock::new(), READ_TIMEOUT);
+        Ok(Self { inner: Arc::new(Inner { client, direct, certs, patience }) })
     }
 
     /// Begins a request. Refuses anything but https, save to loopback.
@@ -172,7 +176,7 @@ impl Http {
     pub async fn send(&self, request: Request, limit: usize) -> Result<Answer, SendError> {
         let bearer = bearer(&request);
         let opened = self.open(request).await?;
-        read(opened, limit).await.map(|answer| answer.without(bearer.as_ref()))
+        read(opened, limit, self.inner.patience).await.map(|answer| answer.without(bearer.as_ref()))
     }
 
     /// Sends a request that costs `cost` calls and reads the whole answer, at most `limit` bytes;
@@ -215,13 +219,18 @@ impl Http {
         };
         let told = usage(&head.headers);
         toll.told(&ticket, &told);
-        Ok((Stream { head, response, bearer, toll, ticket: Some(ticket) }, told))
+        let (ticket, patience) = (Some(ticket), self.inner.patience);
+        Ok((Stream { head, response, bearer, toll, ticket, patience }, told))
     }
 
     async fn open(&self, request: Request) -> Result<(String, reqwest::Response), SendError> {
         let host = host_of(request.url());
         let client = self.client_for(request.url()).map_err(SendError::NotSent)?;
-        match client.execute(request).await {
+        let patience = self.inner.patience;
+        let Ok(sent) = tokio::time::timeout(patience, client.execute(request)).await else {
+            return Err(SendError::Unanswered(silent(&host, patience)));
+        };
+        match sent {
             Ok(response) => Ok((host, response)),
             Err(error) => {
                 let never_left = error.is_connect() || error.is_builder();
@@ -243,7 +252,6 @@ fn builder(certs: &[Certificate]) -> reqwest::ClientBuilder {
         // A request is never sent twice behind our back: a call has a price, a refresh a token.
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .referer(false);
     if !certs.is_empty() {
@@ -325,6 +333,10 @@ fn network_fault(host: &str, error: reqwest::Error) -> Fault {
     };
     let cause = root_cause(&error.without_url());
     Fault::passing(format!("{host}: {kind}: {cause}"))
+}
+
+fn silent(host: &str, patience: Duration) -> Fault {
+    Fault::passing(format!("{host}: no answer in time: silent for {} s", patience.as_secs()))
 }
 
 /// The last text of the chain: the system's or TLS's own word. reqwest's own texts may name the

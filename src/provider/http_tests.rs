@@ -160,6 +160,52 @@ async fn a_stream_settles_at_its_end_and_is_lost_when_it_is_cut_or_left() {
     assert_eq!(toll.counts(), (3, 1));
 }
 
+fn patient(patience: Duration) -> Http {
+    let mut inner = Arc::into_inner(Http::new(&Network::default()).unwrap().inner).unwrap();
+    inner.patience = patience;
+    Http { inner: Arc::new(inner) }
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_before_its_head_and_within_its_body() {
+    let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+    for reply in [&b""[..], begun] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = url(&format!("http://{}/?t=CANARY", listener.local_addr().unwrap()));
+        // Holds the connection open and says no more.
+        let silence = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 1024]).await;
+            socket.write_all(reply).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let error = get(&patient(Duration::from_millis(300)), at, 1000).await.unwrap_err();
+        assert!(matches!(error, SendError::Unanswered(_)), "{error:?}");
+        let what = passing(error);
+        assert!(what.contains("no answer in time"), "{what}");
+        silence.abort();
+    }
+}
+
+/// The clock of the server's silence does not run while the reader is busy with what came.
+#[tokio::test]
+async fn a_slow_reader_is_not_a_silent_server() {
+    let patience = Duration::from_secs(2);
+    let http = patient(patience);
+    let body = "x".repeat(4 << 20);
+    let server = serve(move |_| (200, vec![], body.clone())).await;
+    let request = http.request(Method::GET, server.base.clone()).unwrap().build().unwrap();
+    let toll = Counter::default();
+    let (mut stream, _) = http.paid_stream(&toll, 1, request, |_| Vec::new()).await.unwrap();
+    let mut length = stream.chunk().await.unwrap().unwrap().len();
+    // The slow reader itself.
+    tokio::time::sleep(patience + Duration::from_millis(200)).await;
+    while let Some(chunk) = stream.chunk().await.unwrap() {
+        length += chunk.len();
+    }
+    assert_eq!((length, toll.counts()), (4 << 20, (1, 1)));
+}
+
 #[test]
 fn ca_files_are_checked() {
     let dir = tempfile::tempdir().unwrap();

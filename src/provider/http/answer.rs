@@ -4,13 +4,14 @@
 //! bounded; a refusal never repeats the token it was asked with; a streamed answer is settled only
 //! at the end of its body.
 
-use super::{SendError, Ticket, Toll, network_fault};
+use super::{SendError, Ticket, Toll, network_fault, silent};
 use bytes::Bytes;
 use crmsync_core::domain::{Fault, Time};
 use jiff::SignedDuration;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// No server's wish to wait is believed beyond a day.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
@@ -47,15 +48,17 @@ pub struct Stream<'t> {
     pub(super) bearer: Option<SecretString>,
     pub(super) toll: &'t dyn Toll,
     pub(super) ticket: Option<Ticket>,
+    pub(super) patience: Duration,
 }
 
 pub(super) async fn read(
     (host, mut response): (String, reqwest::Response),
     limit: usize,
+    patience: Duration,
 ) -> Result<Answer, SendError> {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
-    let body = body(&mut response, &host, limit).await?;
+    let body = body(&mut response, &host, limit, patience).await?;
     Ok(Answer { status, headers, body, host })
 }
 
@@ -63,9 +66,10 @@ async fn body(
     response: &mut reqwest::Response,
     host: &str,
     limit: usize,
+    patience: Duration,
 ) -> Result<Vec<u8>, SendError> {
     let mut body = Vec::new();
-    while let Some(chunk) = chunk(response, host).await? {
+    while let Some(chunk) = chunk(response, host, patience).await? {
         if body.len() + chunk.len() > limit {
             return Err(SendError::TooLarge(Fault::passing(format!(
                 "{host} answered with more than {limit} bytes"
@@ -76,8 +80,16 @@ async fn body(
     Ok(body)
 }
 
-async fn chunk(response: &mut reqwest::Response, host: &str) -> Result<Option<Bytes>, SendError> {
-    let chunk = response.chunk().await;
+/// The clock runs only while we wait for the server: how long the reader took for what came before
+/// is not the server's silence.
+async fn chunk(
+    response: &mut reqwest::Response,
+    host: &str,
+    patience: Duration,
+) -> Result<Option<Bytes>, SendError> {
+    let Ok(chunk) = tokio::time::timeout(patience, response.chunk()).await else {
+        return Err(SendError::Unanswered(silent(host, patience)));
+    };
     chunk.map_err(|error| SendError::Unanswered(network_fault(host, error)))
 }
 
@@ -91,7 +103,7 @@ impl Head {
 impl Stream<'_> {
     /// The next bytes of the unpacked body; `None` at its end, which settles the call.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
-        let chunk = chunk(&mut self.response, &self.head.host).await?;
+        let chunk = chunk(&mut self.response, &self.head.host, self.patience).await?;
         if chunk.is_none() {
             self.settle();
         }
@@ -100,7 +112,7 @@ impl Stream<'_> {
 
     /// The rest of the body, at most `limit` bytes.
     pub async fn whole(mut self, limit: usize) -> Result<Answer, SendError> {
-        let body = body(&mut self.response, &self.head.host, limit).await;
+        let body = body(&mut self.response, &self.head.host, limit, self.patience).await;
         // The answer has told what it had to tell, however its body went.
         self.settle();
         let Head { status, headers, host } = self.head;
