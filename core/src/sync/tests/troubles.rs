@@ -55,9 +55,9 @@ fn proving() -> ObjectState {
 }
 
 fn counts(s: &mut ObjectState, now: Time) -> Vec<(Option<Time>, Option<Time>)> {
-    let window = |p: Planned| match p.task.kind {
-        TaskKind::Count { from, to } => Some((from, to)),
-        _ => None,
+    let window = |p: Planned| {
+        let TaskKind::Count { from, to } = p.task.kind else { return None };
+        Some((from, to))
     };
     tasks(s, Time::MIN, now).into_iter().filter_map(window).collect()
 }
