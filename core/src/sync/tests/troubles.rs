@@ -239,3 +239,16 @@ fn counts_come_last_and_jobs_of_objects_that_fail_keep_their_turn() {
     assert_eq!(slots(&[object(&load, true)], 2), [Slot::Load]);
     assert_eq!(slots(&[object(&load, true)], 3), []);
 }
+
+#[test]
+fn deletes_told_during_a_whole_re_read_are_asked_for_again() {
+    let mut s = new();
+    s.deletes_covered = Some(time(900));
+    s.deletes_asked = Some(time(900));
+    s.phase = Phase::Reread { started: time(500), after: None, covered: time(100) };
+    // A page of its job may hold a row that was deleted since it was asked for.
+    s.stepped(Slot::Load, None, &Step::Done, time(901));
+    let asked = tasks(&mut s, time(900), time(901)).into_iter().find(|p| p.slot == Slot::Deleted);
+    let Some(TaskKind::Deleted { from, .. }) = asked.map(|p| p.task.kind) else { panic!() };
+    assert_eq!(from, time(500));
+}
