@@ -373,7 +373,9 @@ impl Run {
             && !state.fields.iter().any(|f| f.eq_ignore_ascii_case(field))
         {
             // Not one of ours: dropping it would change nothing, and asking again neither.
+            state.failed(slot, &task.kind, &Fault::contract(fault.to_string()), now);
             self.failing.insert(object.to_owned(), fault.clone());
+            self.store_state(object).await?;
             return Ok(Failed::Handled);
         }
         let again = match fault {
@@ -393,9 +395,11 @@ impl Run {
         };
         if again {
             // It was described, or begun, anew since: the source contradicts itself.
-            self.say(format!("{object}: {fault} (again)"));
             let why = Fault::contract(format!("the source contradicts itself: {fault}"));
+            state.failed(slot, &task.kind, &why, now);
+            self.say(format!("{object}: {fault} (again)"));
             self.failing.insert(object.to_owned(), why);
+            self.store_state(object).await?;
             return Ok(Failed::Handled);
         }
         if let Some(mut consequences) = state.failed(slot, &task.kind, fault, now) {

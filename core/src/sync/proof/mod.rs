@@ -206,8 +206,8 @@ impl ObjectState {
             },
             Doubt::Mended | Doubt::Swept if !sure => span.stage = again(false),
             Doubt::Mended if self.held.is_none() => {
-                (span.doubt, span.stage, span.seen) = (Doubt::Swept, again(false), 0);
-                proof.found.extra += extra;
+                span.stage = again(false);
+                proof.swept(index);
                 if self.sweep.is_none() {
                     self.begin_sweep(SweepReason::Proof, now);
                     out.push(Consequence::BeginSweep);

@@ -62,6 +62,17 @@ impl Proof {
         self.spans.iter().position(|s| is(s) && Some(s.bounds()) == bounds)
     }
 
+    /// Keys are compared because of this window; that serves each in which rows are left over.
+    pub(super) fn swept(&mut self, because: usize) {
+        for (i, span) in self.spans.iter_mut().enumerate() {
+            let (there, here) = span.last.unwrap_or_default();
+            if i == because || (span.doubt == Doubt::Mended && here > there) {
+                (span.doubt, span.seen) = (Doubt::Swept, 0);
+                self.found.extra += here.saturating_sub(there);
+            }
+        }
+    }
+
     /// What can be counted now: mended windows wait for one another, because a stale row shows in
     /// two of them.
     pub(super) fn countable(&self) -> impl Iterator<Item = &Span> {

@@ -4,6 +4,7 @@
 mod jobs;
 mod model;
 mod proofs;
+mod troubles;
 mod units;
 
 use super::{Slot, next_look};
@@ -14,6 +15,7 @@ use proptest::prelude::*;
 enum Op {
     Write { key: u8, value: u32, open_for: i64 },
     Compute { key: u8, value: u32 },
+    AddField,
     SoftDelete { key: u8 },
     HardDelete { key: u8 },
     Sleep(i64),
@@ -26,6 +28,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (0u8..40, any::<u32>(), 0i64..OVERLAP - 1)
             .prop_map(|(key, value, open_for)| Op::Write { key, value, open_for }),
         1 => (0u8..40, any::<u32>()).prop_map(|(key, value)| Op::Compute { key, value }),
+        1 => Just(Op::AddField),
         1 => (0u8..40).prop_map(|key| Op::SoftDelete { key }),
         1 => (0u8..40).prop_map(|key| Op::HardDelete { key }),
         2 => (0i64..2000).prop_map(Op::Sleep),
@@ -53,7 +56,9 @@ impl World {
                 }
             }
             Op::Compute { key, value } => drop(self.computed.insert(name(key), value)),
-            Op::SoftDelete { key } => self.delete(&name(key), false),
+            Op::AddField => self.add_note(),
+            // Without a stamp the log is all that tells of it.
+            Op::SoftDelete { key } => self.delete(&name(key), self.unstamped && self.delete_log),
             Op::HardDelete { key } => self.delete(&name(key), true),
             Op::Sleep(s) => self.now += s,
             Op::Poll { calls } => self.run(calls, false)?,
@@ -105,7 +110,10 @@ impl World {
             let deleted = versions[at..].iter().any(|v| v.value.is_none() && v.visible <= self.now);
             match (v.value, self.copy.get(key)) {
                 (_, None) if deleted => {}
-                (_, Some(here)) if self.unstamped || here.stamp >= v.stamp => {}
+                (_, Some(_)) if self.unstamped => {}
+                (_, Some(here))
+                    if here.stamp >= v.stamp
+                        && (here.deleted || !self.note_filled() || here.noted >= v.stamp) => {}
                 (value, here) => {
                     // Unstamped: deleted (and undeleted) ones are the sweep's matter.
                     let moved = self.unstamped && versions.iter().any(|v| v.value.is_none());
@@ -145,8 +153,6 @@ proptest! {
         jobs: bool,
         lag in 0i64..3,
     ) {
-        // What has a log of deletes has a stamp too.
-        let delete_log = delete_log && !unstamped;
         let mut w = World { lag, delete_log, unstamped, jobs, fates, ..World::default() };
         for op in ops {
             w.happens(op)?;
@@ -172,7 +178,8 @@ proptest! {
         w.kinds.clear();
         w.settle()?;
         let expected: &[Slot] = match (unstamped, delete_log) {
-            (true, _) => &[],
+            (true, false) => &[],
+            (true, true) => &[Slot::Deleted],
             (false, false) => &[Slot::Window],
             (false, true) => &[Slot::Window, Slot::Deleted],
         };

@@ -31,6 +31,8 @@ pub struct Here {
     pub at: i64,
     /// A value that is computed at the source and moves no stamp.
     pub computed: u32,
+    /// Version (by its stamp) of a field that was added later; it moves with the stamp.
+    pub noted: i64,
     pub deleted: bool,
 }
 
@@ -105,7 +107,7 @@ impl World {
             stamp: (!self.unstamped).then(|| "Stamp".into()),
             deleted_flag: None,
             delete_log: self.delete_log,
-            fields: vec![field("Id"), field("Stamp"), field("Sum")],
+            fields: ["Id", "Stamp", "Sum", "Note"].map(field).into(),
         }
     }
 
@@ -127,16 +129,19 @@ impl World {
             let v = self.visible(k)?;
             let computed = self.computed.get(k).copied().unwrap_or(0);
             let (value, stamp, at) = (v.value?, v.stamp, self.now);
-            Some((k.clone(), Here { value, stamp, at, computed, deleted: false }))
+            Some((k.clone(), Here { value, stamp, at, computed, noted: stamp, deleted: false }))
         };
         self.rows.keys().filter_map(row).collect()
     }
 
     /// What both sides have to agree on.
     pub fn differences(&self) -> Vec<String> {
-        let bare = |rows: &BTreeMap<String, Here>| -> BTreeMap<String, (u32, u32)> {
+        let note = self.reads_note();
+        let bare = |rows: &BTreeMap<String, Here>| -> BTreeMap<String, (u32, u32, i64)> {
             let alive = rows.iter().filter(|(_, h)| !h.deleted);
-            alive.map(|(k, h)| (k.clone(), (h.value, h.computed))).collect()
+            alive
+                .map(|(k, h)| (k.clone(), (h.value, h.computed, i64::from(note) * h.noted)))
+                .collect()
         };
         let (there, here) = (bare(&self.live()), bare(&self.copy));
         let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
@@ -144,6 +149,27 @@ impl World {
             .filter(|k| there.get(*k) != here.get(*k))
             .map(|k| format!("{k}: there {:?}, here {:?}", there.get(k), here.get(k)))
             .collect()
+    }
+
+    fn reads_note(&self) -> bool {
+        self.state.as_ref().is_some_and(|s| s.fields.iter().any(|f| f == "Note"))
+    }
+
+    /// The field that was added is read and filled.
+    pub fn note_filled(&self) -> bool {
+        let filling = |s: &ObjectState| s.fill.iter().any(|f| f.fields.iter().any(|n| n == "Note"));
+        self.reads_note() && !self.state.as_ref().is_some_and(filling)
+    }
+
+    /// A field comes to be.
+    pub fn add_note(&mut self) {
+        if let Some(state) = &mut self.state
+            && !state.fields.iter().any(|f| f == "Note")
+        {
+            let mut fields = state.fields.clone();
+            fields.push("Note".into());
+            state.take_fields(fields);
+        }
     }
 
     fn fate(&mut self) -> u8 {
@@ -213,14 +239,20 @@ impl World {
                     self.seen.insert(k.clone());
                 }
                 Puts::Fill => {
-                    if let Some(here) = self.copy.get_mut(k)
-                        && fields.iter().any(|f| f == "Sum")
-                    {
-                        here.computed = row.computed;
+                    if let Some(here) = self.copy.get_mut(k) {
+                        if fields.iter().any(|f| f == "Sum") {
+                            here.computed = row.computed;
+                        }
+                        if fields.iter().any(|f| f == "Note") {
+                            here.noted = row.noted;
+                        }
                     }
                 }
                 Puts::FirstLoad | Puts::Upsert => {
-                    self.copy.insert(k.clone(), Here { at: self.now, ..*row });
+                    let before = self.copy.get(k).map_or(0, |h| h.noted);
+                    let read = fields.iter().any(|f| f == "Note");
+                    let noted = if read { row.noted } else { before };
+                    self.copy.insert(k.clone(), Here { at: self.now, noted, ..*row });
                 }
             }
         }
@@ -279,7 +311,8 @@ impl World {
                     let v = *self.visible(k).unwrap();
                     // In the bin: told with its flag.
                     let (stamp, at) = (v.stamp, self.now);
-                    let binned = Here { value: 0, stamp, at, computed: 0, deleted: true };
+                    let binned =
+                        Here { value: 0, stamp, at, computed: 0, noted: stamp, deleted: true };
                     let here = self.live().get(k).copied().unwrap_or(binned);
                     self.put(puts, &task.fields, &BTreeMap::from([(k.clone(), here)]));
                 }

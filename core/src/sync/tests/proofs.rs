@@ -37,6 +37,7 @@ struct Pair {
     counts: usize,
     sweeps: usize,
     mended: u64,
+    scans: usize,
 }
 
 impl Pair {
@@ -45,7 +46,16 @@ impl Pair {
         let mut state = ObjectState::new(vec!["Id".into()], time(NOW));
         state.stepped(Slot::Load, None, &Step::Done, time(NOW));
         state.deletes_covered = Some(time(NOW + 10_000_000));
-        Self { here: there.clone(), there, state, now: NOW, counts: 0, sweeps: 0, mended: 0 }
+        Self {
+            here: there.clone(),
+            there,
+            state,
+            now: NOW,
+            counts: 0,
+            sweeps: 0,
+            mended: 0,
+            scans: 0,
+        }
     }
 
     fn stamps(rows: &BTreeMap<u32, i64>, from: Option<Time>, to: Time) -> u64 {
@@ -114,8 +124,13 @@ impl Pair {
                 self.here.retain(|k, _| there.contains_key(k));
                 self.state.stepped(slot, None, &Step::Done, now);
             }
-            TaskKind::Scan { .. }
-            | TaskKind::Delta { .. }
+            TaskKind::Scan { .. } => {
+                self.scans += 1;
+                let there = self.there.clone();
+                self.here.extend(there);
+                self.state.stepped(slot, None, &Step::Done, now);
+            }
+            TaskKind::Delta { .. }
             | TaskKind::Deleted { .. }
             | TaskKind::Ids { .. }
             | TaskKind::Job { .. } => panic!("{kind:?} was not to be expected"),
@@ -166,6 +181,39 @@ fn what_moves_while_we_count_is_no_difference() {
     });
     let p = pair.proved();
     assert_eq!((p.differs, pair.sweeps), (0, 0), "{p:?}");
+}
+
+/// Rows that are changed all the time leave the windows that are counted, at each count some.
+#[test]
+fn steady_changes_are_no_difference_and_cost_no_repair() {
+    let mut pair = Pair::new(spread(20_000));
+    let mut next = 0;
+    pair.prove(30, |pair| {
+        for _ in 0..50 {
+            next = (next + 7_919) % 20_000;
+            pair.there.insert(next, pair.now);
+        }
+    });
+    let p = pair.proved();
+    assert_eq!((p.differs, pair.sweeps, pair.scans, pair.mended), (0, 0, 0, 0), "{p:?}");
+}
+
+#[test]
+fn what_differs_all_over_is_read_again_in_whole_once_and_then_told() {
+    let mut pair = Pair::new((0..200_000i64).map(|i| NOW - 1_000 - i * 450));
+    let now = time(NOW);
+    let to = now.checked_add(AHEAD).unwrap();
+    pair.state.stepped(Slot::Window, Some((now, to)), &Step::Done, now);
+    pair.here.retain(|k, _| k % 7 != 0);
+    pair.prove(30, |_| {});
+    assert!(pair.proved().reread && pair.scans <= 1, "{:?}", pair.proved());
+    pair.state.proof = None;
+    pair.prove(1, |_| {});
+    pair.prove(30, |_| {});
+    assert_eq!(pair.here, pair.there);
+    let p = pair.proved();
+    assert_eq!((p.differs, &p.unproved, p.rows), (0, &None, 200_000));
+    assert_eq!((pair.scans, pair.sweeps), (1, 1));
 }
 
 #[test]
