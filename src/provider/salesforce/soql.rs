@@ -125,8 +125,8 @@ pub fn groups(object: &ObjectSchema, fields: &[String]) -> usize {
 }
 
 /// How to ask for the rows that are not in the bin: by which resource, and on what condition.
-/// `query` leaves out archived activities ("REST API Developer Guide", "QueryAll"), which the
-/// windows bring: where rows are archived they have to be asked for as well.
+/// `query` leaves out archived activities ("REST API Developer Guide", resource `queryAll`), which
+/// the windows bring: where rows are archived they have to be asked for as well.
 fn living(object: &ObjectSchema) -> Result<(&'static str, Option<String>), String> {
     match &object.deleted_flag {
         Some(flag) if object.field("IsArchived").is_some() => {
