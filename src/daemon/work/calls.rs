@@ -129,9 +129,10 @@ impl Run {
                     return self.finish(call, slots, outcome.steps, now).await;
                 }
                 Err(Failure::Held) => return Err(Stop::Quota),
-                // Counting is no need of the run: the proof takes it as its own trouble.
+                // These bear their own trouble: a source that cannot do them in time is asked for
+                // less, and the run goes on.
                 Err(Failure::Fault(fault @ Fault::Passing { .. }))
-                    if slots.iter().all(|slot| *slot == Slot::Proof) =>
+                    if slots.iter().all(|s| matches!(s, Slot::Proof | Slot::Mend | Slot::Part)) =>
                 {
                     let steps = vec![Step::Failed(fault); call.tasks.len()];
                     return self.finish(call, slots, steps, now).await;

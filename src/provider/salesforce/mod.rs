@@ -192,8 +192,7 @@ impl Salesforce {
         ctx: Ctx<'t>,
         request: RequestBuilder,
     ) -> Result<(Stream<'t>, Vec<Usage>), SendError> {
-        let request =
-            self.build(request, ctx.session, "text/csv").map_err(SendError::NotSent)?;
+        let request = self.build(request, ctx.session, "text/csv").map_err(SendError::NotSent)?;
         self.http.paid_stream(ctx.toll, 1, request, identity::header_usage).await
     }
 

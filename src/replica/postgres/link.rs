@@ -76,10 +76,9 @@ impl Server {
         let attempt = Arc::new(());
         let under_way = Arc::downgrade(&attempt);
         std::thread::spawn(move || {
-            let session = server.session(&schema, &name);
-            drop(attempt);
             // Where nobody waits any more the session ends here.
-            let _ = told.send(session);
+            let _ = told.send(server.session(&schema, &name));
+            drop(attempt);
         });
         done.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             late().push(under_way);
