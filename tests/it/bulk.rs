@@ -12,6 +12,7 @@ mod lost;
 mod malformed;
 mod proof;
 mod quota;
+mod refused;
 mod trouble;
 mod values;
 mod waits;
