@@ -41,7 +41,7 @@ fn load(lab: &Lab, place: Place, connections: usize, records: usize) -> (f64, f6
         assert_eq!(usize::try_from(rows), Ok(records), "rows of {name}");
     }
     daemon.stop();
-    let cpu = (after.cpu - before.cpu).as_secs_f64();
+    let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64();
     ((connections * records) as f64 / cpu, after.peak)
 }
 

@@ -50,7 +50,7 @@ pub fn connections(report: &mut Report) {
     let begun = unix();
     let names = names(count);
     let lab = lab(0);
-    let mut daemon = Daemon::start(&format!("{}{}", lab.head(), config(&lab, &names, "Contact")));
+    let mut daemon = Daemon::start(&format!("{}{}", lab::head(), config(&lab, &names, "Contact")));
     let work = Instant::now();
     for name in &names {
         lab::authorize(&daemon, name);
@@ -77,7 +77,7 @@ pub fn connections(report: &mut Report) {
     std::thread::sleep(window); // the measurement itself: a minute of doing nothing
     let after = Usage::of(pid);
     assert_eq!(lab.sandbox.counter("call"), 0, "somebody was not idle");
-    let share = (after.cpu - before.cpu).as_secs_f64() * 100.0 / window.as_secs_f64();
+    let share = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 100.0 / window.as_secs_f64();
     let beside = json!({ "window_s": window.as_secs(), "authorized_and_loaded_s": round(loaded) });
     report.add(
         &format!("{count} idle connections"),
@@ -121,7 +121,7 @@ pub fn status(report: &mut Report) {
     let lab = lab(loads);
     let config = format!(
         "{}{}{}",
-        lab.head(),
+        lab::head(),
         config(&lab, &names[loads..], "Contact"),
         config(&lab, &names[..loads], OBJECT)
     );

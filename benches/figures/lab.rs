@@ -40,11 +40,6 @@ impl Lab {
         Self { sandbox, secret, _scratch: scratch }
     }
 
-    /// The configuration before its connections.
-    pub fn head(&self) -> String {
-        NOBODY.to_owned()
-    }
-
     /// A connection with its objects (lines of TOML).
     pub fn connection(&self, name: &str, schedule: &str, objects: &[String]) -> String {
         let mut text = format!(
@@ -83,6 +78,11 @@ impl Lab {
         let list = all.as_array().cloned().or_else(|| all["calls"].as_array().cloned());
         list.unwrap_or_else(|| panic!("no list of calls: {all}")).iter().map(Call::of).collect()
     }
+}
+
+/// The configuration before its connections.
+pub fn head() -> &'static str {
+    NOBODY
 }
 
 /// A data call as the sandbox saw it.

@@ -111,7 +111,7 @@ pub fn config(lab: &Lab, names: &[String]) -> String {
     let fields: Vec<String> = FIELDS.iter().map(|f| format!("\"{f}\"")).collect();
     let object = format!("{OBJECT} = {{ fields = [{}] }}", fields.join(", "));
     let each = names.iter().map(|n| lab.connection(n, "every 12h", std::slice::from_ref(&object)));
-    format!("{}{}", lab.head(), each.collect::<Vec<_>>().join("\n"))
+    format!("{}{}", lab::head(), each.collect::<Vec<_>>().join("\n"))
 }
 
 /// One load by a daemon of its own.

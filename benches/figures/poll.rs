@@ -23,7 +23,7 @@ pub fn quiet(report: &mut Report) {
     let lab = Lab::start(&flags);
     let objects: Vec<String> = names.iter().map(|name| format!("{name} = \"all\"")).collect();
     let mut daemon =
-        Daemon::start(&format!("{}{}", lab.head(), lab.connection("sf", "every 3s", &objects)));
+        Daemon::start(&format!("{}{}", lab::head(), lab.connection("sf", "every 3s", &objects)));
     lab::authorize(&daemon, "sf");
     lab::idle(&daemon, 1);
     until_quiet(&daemon);
@@ -34,7 +34,7 @@ pub fn quiet(report: &mut Report) {
     for n in 1..=polls {
         lab.sandbox.wait_counter("call", 4 * n as u64);
     }
-    let used = Usage::of(pid).cpu - before.cpu;
+    let used = Usage::of(pid).cpu.saturating_sub(before.cpu);
     let run = last(&daemon);
     let calls = lab.sandbox.counter("call");
     let kinds = by_kind(&lab.calls());
