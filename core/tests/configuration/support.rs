@@ -28,6 +28,7 @@ pub static SALESFORCE: ProviderSpec = ProviderSpec {
         ),
         key("client_id", KeyKind::Text, true, None, "consumer key of the connected app"),
         key("api_version", KeyKind::Text, false, Some("64.0"), "version of the REST API"),
+        key("compression", KeyKind::Flag, false, Some("true"), "ask for compressed answers"),
     ],
     secrets: &[("client_secret", "consumer secret of the connected app")],
     credentials: &[CredentialKind::Code, CredentialKind::ClientCredentials],
