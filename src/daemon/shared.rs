@@ -27,6 +27,9 @@ pub struct Shared {
     pub events: broadcast::Sender<Event>,
     /// Runs at the same time.
     pub workers: Arc<Semaphore>,
+    /// Pages of jobs that are fetched at the same time, of all connections: each holds some
+    /// megabytes, and two keep two processors busy.
+    pub pages: Arc<Semaphore>,
     /// Rung when a mail was stored.
     pub outbox: Notify,
     /// Where replicas are.
@@ -40,6 +43,9 @@ pub struct Shared {
     notify: RwLock<Arc<NotifySettings>>,
     retention: RwLock<Retention>,
 }
+
+/// See [`Shared::pages`].
+const PAGES: usize = 3;
 
 impl Shared {
     /// From its parts.
@@ -60,6 +66,7 @@ impl Shared {
             meters,
             events: broadcast::channel(1024).0,
             workers: Arc::new(Semaphore::new(workers)),
+            pages: Arc::new(Semaphore::new(PAGES)),
             outbox: Notify::new(),
             replicas,
             started: env.now(),

@@ -138,6 +138,7 @@ impl Actor {
             erase_before: self.erase_before(now),
             known: self.summary.clone(),
             looks_only,
+            pages: Arc::clone(&self.shared.pages),
             progress: Arc::new(move |p| {
                 alive(&own, &pulse, clock);
                 let _ = events.send(Told::Progress {

@@ -32,6 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What a call on its way gets to end in once the daemon stops or the connection is put away.
@@ -69,6 +70,8 @@ pub struct Work {
     pub env: Env,
     /// The server's clock as the run before knew it.
     pub clock: Option<ServerClock>,
+    /// Turns for pages of jobs.
+    pub pages: Arc<Semaphore>,
     /// Pulled to stop at the next checkpoint.
     pub stop: CancellationToken,
     /// Pulled when there is no time to wait for the checkpoint: a call on its way is given up.

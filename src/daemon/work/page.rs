@@ -39,6 +39,11 @@ impl Run {
             let outcome = Ok(Outcome::default());
             return Ok(Paged { outcome, applied: None });
         };
+        let turns = Arc::clone(&self.work.pages);
+        let _turn = tokio::select! {
+            turn = turns.acquire_owned() => turn.ok(),
+            () = self.work.stop.cancelled() => return Err(Stop::Cancelled),
+        };
         let (sink, mut batches) = mpsc::channel::<Delivered>(2);
         let (told, verdict) = oneshot::channel::<Fed>();
         let (object, fields, at) = (task.object.clone(), task.fields.clone(), self.work.env.now());
