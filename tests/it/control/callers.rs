@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const STRANGER: u32 = 65_534;
-const ASK: &str = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die \"$!\"; local $/; my $q = <STDIN>; print $s $q; $s->flush; print <$s>;";
-const SLOW: &str = "use IO::Socket::UNIX; $| = 1; my @all; for (1..$ARGV[1]) { my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or next; print $s \"GET /v1/sta\"; $s->flush; push @all, $s; } print \"open \", scalar(@all), \"\\n\"; sleep 600;";
+const ASK: &str = "use IO::Socket::UNIX; $SIG{PIPE} = 'IGNORE'; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die \"$!\"; local $/; my $q = <STDIN>; print $s $q; $s->flush; print <$s>;";
+const SLOW: &str = "use IO::Socket::UNIX; $SIG{PIPE} = 'IGNORE'; $| = 1; my @all; for (1..$ARGV[1]) { my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or next; print $s \"GET /v1/sta\"; $s->flush; push @all, $s; } print \"open \", scalar(@all), \"\\n\"; sleep 600;";
 
 /// A request as another user.
 fn as_user(uid: u32, socket: &Path, method: &str, path: &str) -> (u16, String) {
