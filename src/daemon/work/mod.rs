@@ -202,7 +202,7 @@ struct Run {
     gone: BTreeSet<(String, Option<String>)>,
     /// Fields that are not read because the settings freeze what is read.
     frozen: BTreeSet<(String, String)>,
-    /// Descriptions that were replaced in this run.
+    /// Descriptions that were replaced since the tables were last laid out by them.
     before: BTreeMap<String, ObjectSchema>,
     held: BTreeMap<String, u64>,
     /// Fields that the source refused although its description names them; not asked for again
