@@ -38,11 +38,12 @@ torture: deps build
 	CRMSYNC_TORTURE=full $(CARGO) test --locked --package crmsync --lib --bins
 	CRMSYNC_TORTURE=full $(CARGO) test --locked --package crmsync --test it -- --test-threads $(IT_THREADS)
 
-# The figures, or some: make bench PART="sqlite postgres" (docs/figures.md)
+# The figures, or some: make bench PART="sqlite postgres" (docs/figures.md). The allocator is set as
+# the service sets it.
 bench:
 	@bash .ci/deps bench
 	$(CARGO) build --locked --release --workspace --bins
-	CRMSYNC_BIN_DIR=$(CURDIR)/target/release CRMSYNC_SANDBOX_BIN=$(CURDIR)/target/release/crmsync-sandbox \
+	MALLOC_ARENA_MAX=2 CRMSYNC_BIN_DIR=$(CURDIR)/target/release CRMSYNC_SANDBOX_BIN=$(CURDIR)/target/release/crmsync-sandbox \
 	$(CARGO) bench --locked --profile dev --bench figures -- $(PART)
 
 demo:

@@ -28,7 +28,11 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     hardening::apply();
     logs::start();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // The store's commits wait for the disk where they are called: workers beyond the cores keep
+    // sockets and timers served meanwhile.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) + 2;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "starting the runtime");

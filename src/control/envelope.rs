@@ -8,6 +8,7 @@ use super::protocol::{
     SourceObject,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// An answer of one object, with the version beside its own keys.
@@ -42,7 +43,7 @@ pub struct ConfigText {
 }
 
 macro_rules! lists {
-    ($($(#[$doc:meta])* $name:ident { $field:ident: $line:ident })*) => {$(
+    ($($(#[$doc:meta])* $name:ident { $field:ident: $line:ty })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         pub struct $name {
@@ -54,7 +55,7 @@ macro_rules! lists {
 
 lists! {
     /// `GET /v1/connections`.
-    Connections { connections: ConnectionStatus }
+    Connections { connections: Arc<ConnectionStatus> }
     /// `GET /v1/connections/{name}/fields`.
     Fields { objects: SourceObject }
     /// `GET /v1/connections/{name}/runs`, newest first.

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
@@ -131,7 +132,7 @@ pub struct StatusReply {
     /// The daemon itself.
     pub daemon: DaemonStatus,
     /// Connections by name.
-    pub connections: Vec<ConnectionStatus>,
+    pub connections: Vec<Arc<ConnectionStatus>>,
 }
 
 /// How the daemon itself fares.
@@ -569,7 +570,7 @@ pub struct ReloadReply {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A status changed.
-    Status(Box<ConnectionStatus>),
+    Status(Arc<ConnectionStatus>),
     /// A run began.
     RunStarted {
         /// Connection.

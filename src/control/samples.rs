@@ -5,6 +5,7 @@
 use super::protocol::*;
 use crmsync_core::domain::{Check, CheckOutcome, Time};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub fn time(text: &str) -> Time {
     format!("2026-11-21T{text}Z").parse().unwrap()
@@ -76,7 +77,7 @@ pub fn status_reply() -> StatusReply {
             ],
             generation: 3,
         },
-        connections: vec![status_line(), held_line(), dead_line()],
+        connections: [status_line(), held_line(), dead_line()].map(Arc::new).into(),
     }
 }
 

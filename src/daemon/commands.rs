@@ -14,22 +14,24 @@ use crate::control::protocol::{
 use crmsync_core::domain::ConnectionName;
 use crmsync_core::notice::Notices;
 use secrecy::SecretString;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
 impl Commands for Desk {
     fn status(&self, name: Option<String>, all: bool) -> Reply<'_, StatusReply> {
         Box::pin(async move {
             let shared = self.supervisor.shared();
-            let mut every = self.lines().await;
+            let mut every = self.lines();
             let summary = summary(&every);
             let connections = match name {
                 Some(name) => {
                     let (_, handle) = self.handle(&name)?;
-                    handle.status().await.into_iter().collect()
+                    handle.status().await.map(Arc::new).into_iter().collect()
                 }
                 None => {
                     if all {
-                        every.extend(self.retired().map_err(|e| store("reading status", &e))?);
+                        let retired = self.retired().map_err(|e| store("reading status", &e))?;
+                        every.extend(retired.into_iter().map(Arc::new));
                     }
                     every
                 }

@@ -112,10 +112,8 @@ impl Desk {
     }
 
     /// A line for each connection that is not being put away.
-    pub(super) async fn lines(&self) -> Vec<ConnectionStatus> {
-        let handles = self.supervisor.handles();
-        let shown = handles.iter().map(|(_, handle)| handle.line());
-        futures_util::future::join_all(shown).await.into_iter().flatten().collect()
+    pub(super) fn lines(&self) -> Vec<Arc<ConnectionStatus>> {
+        self.supervisor.handles().iter().filter_map(|(_, handle)| handle.line()).collect()
     }
 
     /// The connection whose open request has this id.
@@ -154,7 +152,7 @@ impl Desk {
     pub(super) async fn reload_now(&self) -> Result<ReloadReply, Refusal> {
         systemd::reloading();
         let result = self.try_reload().await;
-        let status = summary(&self.lines().await);
+        let status = summary(&self.lines());
         systemd::ready(&status);
         if let Err(refusal) = &result {
             tracing::error!("{}", refusal.message);
@@ -196,8 +194,8 @@ impl Desk {
     }
 
     /// The line that systemd shows.
-    pub async fn summary(&self) -> String {
-        summary(&self.lines().await)
+    pub fn summary(&self) -> String {
+        summary(&self.lines())
     }
 
     pub(super) async fn do_forget(&self, name: &str, with_data: bool) -> Result<(), Refusal> {
@@ -396,7 +394,7 @@ impl Desk {
 }
 
 /// `3 connections: 2 active, 1 error`.
-pub(super) fn summary(lines: &[ConnectionStatus]) -> String {
+pub(super) fn summary(lines: &[Arc<ConnectionStatus>]) -> String {
     let count = |word: &str| lines.iter().filter(|l| l.status == word).count();
     let mut parts = Vec::new();
     for (word, label) in [("Error", "error"), ("Not syncing", "not syncing"), ("Active", "active")]

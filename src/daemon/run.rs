@@ -110,7 +110,7 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     let pruning = tokio::spawn(prune(Arc::clone(&shared), stop.clone()));
     let mut bell = Bell::start().await.context("starting the scheduler")?;
 
-    systemd::ready(&desk.summary().await);
+    systemd::ready(&desk.summary());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), state = %state_dir.display(), "ready");
     let result = live(&supervisor, &desk, &bell, held, signals).await;
 
@@ -212,7 +212,7 @@ async fn live(
                     Ok(()) => if last_alive.elapsed() >= dog {
                         last_alive = Env.instant();
                         systemd::alive();
-                        let now = desk.summary().await;
+                        let now = desk.summary();
                         if now != status {
                             systemd::status(&now);
                             status = now;

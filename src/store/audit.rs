@@ -15,7 +15,7 @@ pub struct AuditRow {
 impl Store {
     /// The newest lines first, at most `limit`; of one connection (by name) if given.
     pub fn audit(&self, connection: Option<&str>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        self.with("reading the audit log", |c| {
+        self.look("reading the audit log", |c| {
             c.prepare_cached(
                 "SELECT id, at, actor, uid, connection, what, detail FROM audit
                  WHERE ?1 IS NULL OR connection = ?1 ORDER BY id DESC LIMIT ?2",

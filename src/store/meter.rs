@@ -62,7 +62,7 @@ impl Store {
     /// The points of a domain that begin in `from <= at < to`, oldest first; hours where minutes
     /// are no longer kept.
     pub fn plot(&self, domain: &str, from: Time, to: Time) -> Result<Vec<MeterPoint>, StoreError> {
-        self.with("reading usage", |c| {
+        self.look("reading usage", |c| {
             c.prepare_cached(
                 "SELECT at, width, own, used, max FROM meter
                  WHERE domain = ?1 AND at >= ?2 AND at < ?3 ORDER BY at, width DESC",

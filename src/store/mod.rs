@@ -47,6 +47,8 @@ pub struct Store {
 
 struct Inner {
     db: Mutex<Db>,
+    /// For what people ask: reads that wait for no commit's disk.
+    reader: Mutex<Connection>,
     dir: PathBuf,
     path: PathBuf,
     instance: [u8; 16],
@@ -96,6 +98,16 @@ impl Store {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         work(&self.lock().conn).map_err(|e| self.sql(what, &e))
+    }
+
+    /// Runs one read for people: of what is committed, beside whoever is committing now.
+    fn look<T>(
+        &self,
+        what: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let reader = self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        read(&reader).map_err(|e| self.sql(what, &e))
     }
 }
 

@@ -52,8 +52,10 @@ impl Store {
             id
         };
         let epoch = epoch::check(&mut conn, dir, &instance).map_err(sql)?;
+        let reader = Connection::open(&path).and_then(reads_only).map_err(sql)?;
         let inner = Inner {
             db: Mutex::new(Db { conn, epoch }),
+            reader: Mutex::new(reader),
             dir: dir.to_owned(),
             path,
             instance,
@@ -90,6 +92,15 @@ fn pragmas(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", "OFF")?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+fn reads_only(conn: Connection) -> rusqlite::Result<Connection> {
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.pragma_update(None, "query_only", "ON")?;
+    conn.pragma_update(None, "trusted_schema", "OFF")?;
+    // It looks at a few pages now and then.
+    conn.pragma_update(None, "cache_size", -256)?;
+    Ok(conn)
 }
 
 fn instance(conn: &Connection) -> rusqlite::Result<Option<[u8; 16]>> {

@@ -167,7 +167,7 @@ impl Store {
 
     /// The newest mails first, at most `limit`.
     pub fn mails(&self, limit: u32) -> Result<Vec<MailRow>, StoreError> {
-        self.with("reading the mail log", |c| {
+        self.look("reading the mail log", |c| {
             c.prepare_cached(
                 "SELECT id, message_id, kind, connection, recipient, subject, created, state,
                         attempts, next_try, ended, error
@@ -181,7 +181,7 @@ impl Store {
     /// Mails that had at least one attempt and did not arrive yet, and those given up since
     /// `since`: what `status` warns of.
     pub fn mails_in_trouble(&self, since: Time) -> Result<(u64, u64), StoreError> {
-        self.with("reading the mail log", |c| {
+        self.look("reading the mail log", |c| {
             c.prepare_cached(
                 "SELECT count(*) FILTER (WHERE state = 'queued' AND attempts > 0),
                         count(*) FILTER (WHERE state = 'failed' AND ended >= ?1) FROM mail",

@@ -48,7 +48,7 @@ const COLUMNS: &str =
 impl Store {
     /// The newest runs of a connection (by id) first, at most `limit`.
     pub fn runs(&self, connection: &str, limit: u32) -> Result<Vec<StoredRun>, StoreError> {
-        self.with("reading runs", |c| {
+        self.look("reading runs", |c| {
             c.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM run WHERE connection = ?1 ORDER BY id DESC LIMIT ?2"
             ))?
@@ -59,7 +59,7 @@ impl Store {
 
     /// One row by its number.
     pub fn run(&self, id: i64) -> Result<Option<StoredRun>, StoreError> {
-        self.with("reading a run", |c| {
+        self.look("reading a run", |c| {
             c.prepare_cached(&format!("SELECT {COLUMNS} FROM run WHERE id = ?1"))?
                 .query_row([id], stored)
                 .optional()
@@ -68,7 +68,7 @@ impl Store {
 
     /// The row whose last run bore this name while it ran: what events and `sync` told of it.
     pub fn run_named(&self, name: &str) -> Result<Option<StoredRun>, StoreError> {
-        self.with("reading a run", |c| {
+        self.look("reading a run", |c| {
             c.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM run WHERE json_valid(json) AND json ->> '$.id' = ?1
                  ORDER BY id DESC LIMIT 1"

@@ -16,6 +16,9 @@ pub struct Reading {
     /// Frozen out: their type moved since the last description; their columns keep their values.
     /// To be told once.
     pub retyped: Vec<String>,
+    /// Of those to read: their type moved since the last description, and with it their values in
+    /// all records, without a new stamp.
+    pub moved: Vec<String>,
 }
 
 /// Decides which of the `selected` fields are read.
@@ -34,26 +37,30 @@ pub fn fields_to_read(
     before: Option<&ObjectSchema>,
     now: &ObjectSchema,
 ) -> Reading {
+    let then = |field: &str| before.and_then(|b| b.field(field)).map(|f| f.kind);
+    let moved = |field: &str| {
+        then(field).is_some_and(|kind| now.field(field).is_some_and(|f| f.kind != kind))
+    };
     let (SchemaPolicy::Freeze, Some(known)) = (policy, known) else {
-        return Reading { fields: selected, ..Reading::default() };
+        let moved = selected.iter().filter(|f| moved(f)).cloned().collect();
+        return Reading { fields: selected, moved, ..Reading::default() };
     };
     let system: Vec<&str> = now.system_fields().collect();
     let mut out = Reading::default();
     for field in selected {
-        let then = before.and_then(|b| b.field(&field)).map(|f| f.kind);
-        let moved = then.is_some_and(|kind| now.field(&field).is_some_and(|f| f.kind != kind));
         if system.iter().any(|s| s.eq_ignore_ascii_case(&field)) || named(&field) {
             out.fields.push(field);
         } else if !known.iter().any(|k| k.eq_ignore_ascii_case(&field)) {
-            if then.is_none() {
+            if then(&field).is_none() {
                 out.new.push(field);
             }
-        } else if moved {
+        } else if moved(&field) {
             out.retyped.push(field);
         } else {
             out.fields.push(field);
         }
     }
+    out.moved = out.fields.iter().filter(|f| moved(f)).cloned().collect();
     out
 }
 

@@ -9,7 +9,7 @@ use crmsync_core::notice::Notices;
 use crmsync_core::reauth::{self, How, Request};
 use jiff::SignedDuration;
 use serde::Serialize;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// What is told beside the events: concerns that only the shell sees.
 #[derive(Default)]
@@ -244,7 +244,7 @@ impl Actor {
 
     /// Tells a changed status to listeners, journal and systemd.
     pub(super) fn publish(&mut self) {
-        let status = self.status();
+        let status = Arc::new(self.status());
         let differs = self.last_status.as_ref().is_none_or(|old| {
             (&old.status, &old.reason, old.caught_up_to, old.rows)
                 != (&status.status, &status.reason, status.caught_up_to, status.rows)
@@ -265,9 +265,9 @@ impl Actor {
                 tracing::info!(connection, provider, status = %word, reason = %reason, "{connection}: {word}: {reason}");
             }
         }
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
-        self.last_status = Some(status.clone());
-        self.shared.tell(Told::Status(Box::new(status)));
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&status));
+        self.last_status = Some(Arc::clone(&status));
+        self.shared.tell(Told::Status(status));
     }
 
     fn tell_notices(&self, notices: &Notices) {

@@ -142,7 +142,7 @@ pub struct Handle {
 }
 
 /// The status as last published.
-type Shown = Arc<std::sync::Mutex<Option<ConnectionStatus>>>;
+type Shown = Arc<std::sync::Mutex<Option<Arc<ConnectionStatus>>>>;
 
 impl Handle {
     /// Sends; a connection that is gone takes nothing.
@@ -166,15 +166,14 @@ impl Handle {
         self.send(Message::Status(answer));
         match tokio::time::timeout(STATUS_WITHIN, reply).await {
             Ok(reply) => reply.ok(),
-            Err(_) => self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Err(_) => self.line().map(|line| ConnectionStatus::clone(&line)),
         }
     }
 
     /// Its line as it stood after the last thing that happened to it. For the whole table: a
     /// thousand connections are not woken to say what they said before.
-    pub async fn line(&self) -> Option<ConnectionStatus> {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if shown.is_some() { shown } else { self.status().await }
+    pub fn line(&self) -> Option<Arc<ConnectionStatus>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -222,7 +221,7 @@ pub struct Actor {
     /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
-    last_status: Option<ConnectionStatus>,
+    last_status: Option<Arc<ConnectionStatus>>,
     /// For handles: a copy of it.
     shown: Shown,
     modified: Time,
@@ -319,6 +318,7 @@ impl Actor {
         actor.take(&events, Change::default());
         actor.schedule_first();
         actor.look_at_quota();
+        actor.show();
         let shown = Arc::clone(&actor.shown);
         tokio::spawn(actor.live());
         Ok(Handle { id: id.to_owned(), mailbox: own, shown })
@@ -408,7 +408,10 @@ impl Actor {
     /// Leaves its line for [`Handle::line`].
     fn show(&self) {
         let status = self.status();
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.as_deref() != Some(&status) {
+            *shown = Some(Arc::new(status));
+        }
     }
 
     /// Nothing is to be shown of a connection that is put away.

@@ -10,7 +10,7 @@ use crmsync_core::sync::{
     self, Consequence, GUARD_PERCENT, GUARD_ROWS, Object, ObjectState, Planned, Puts, Slot, Stage,
     Sweep,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -232,6 +232,8 @@ impl Run {
     ) -> Result<bool, Stop> {
         let mut moved = false;
         let mut first_fault = None;
+        // Where nothing follows but the state itself, one transaction does for all of the call.
+        let mut quiet = BTreeSet::new();
         for ((task, slot), step) in call.tasks.iter().zip(slots).zip(steps) {
             if !self.states.contains_key(&task.object) {
                 continue;
@@ -266,12 +268,17 @@ impl Run {
             if consequences.is_empty() && step == Step::More {
                 continue; // the last batch was committed with its position
             }
-            self.apply(&task.object, &mut consequences).await?;
+            if consequences.is_empty() {
+                quiet.insert(task.object.clone());
+            } else {
+                self.apply(&task.object, &mut consequences).await?;
+            }
             if settled {
                 let rows = self.rows.get(&task.object).copied().unwrap_or(0);
                 self.say(format!("{}: first load is in, {rows} rows", task.object));
             }
         }
+        self.store_states(quiet).await?;
         match first_fault {
             Some(fault) => Err(Stop::Fault(fault)),
             None => Ok(moved),

@@ -59,11 +59,14 @@ impl Run {
         // Read once more: a changed sight is a wish, so that it is not lost if this run is.
         let (wishes, version) = self.wishes()?;
         let sight = wishes.sight;
+        let pinned = pin.as_ref().map(|i| i.org_id.clone());
         let org = checked.identity.or(pin).map(|i| i.org_id).ok_or_else(|| {
             Stop::Fault(Fault::contract("the connection has a grant but no identity"))
         })?;
-        self.claim(&org).await?;
-        self.read_states().await?;
+        if pinned.is_none_or(|pinned| pinned != org) {
+            self.claim(&org).await?;
+            self.read_states().await?;
+        }
         self.go_on()?;
         let again = if wishes.describe || sight { Again::Anew } else { Again::IfStale };
         self.describe(again).await?;
@@ -174,9 +177,9 @@ impl Run {
         self.before = known.before;
         self.schemas.clear();
         for object in self.work.settings.objects.keys() {
-            match known.objects.get(object) {
+            match known.objects.remove(object) {
                 Some(Some(schema)) => {
-                    self.schemas.insert(object.clone(), schema.clone());
+                    self.schemas.insert(object.clone(), schema);
                 }
                 Some(None) | None => match self.states.get_mut(object) {
                     Some(state) => {
@@ -243,10 +246,14 @@ impl Run {
             for field in &change.gone {
                 self.gone.insert((object.clone(), Some(field.clone())));
             }
-            let state = match self.states.remove(&object) {
+            let before = self.states.remove(&object);
+            let state = match before.clone() {
                 // A table that was lost while its state was kept would never be filled again.
                 Some(mut state) if !change.created => {
                     state.take_fields(fields);
+                    // By the descriptions, too: whoever died after the table was altered finds it
+                    // done, and what is not filled looks like any other column.
+                    state.fill_again(&reading.moved);
                     state.fill_again(&change.added);
                     state.fill_again(&change.beside);
                     state
@@ -259,8 +266,11 @@ impl Run {
             if change.created {
                 self.say(format!("{object}: loading, {} fields", state.fields.len()));
             }
+            let moved = before.as_ref() != Some(&state);
             self.states.insert(object.clone(), state);
-            self.store_state(&object).await?;
+            if moved {
+                self.store_state(&object).await?;
+            }
         }
         self.forget_before(&left)
     }
@@ -360,11 +370,25 @@ impl Run {
 
     /// Stores an object's state on its own.
     pub(super) async fn store_state(&mut self, object: &str) -> Result<(), Stop> {
-        let Some(state) = self.states.get(object).map(json) else { return Ok(()) };
-        let object = object.to_owned();
+        self.store_states(BTreeSet::from([object.to_owned()])).await
+    }
+
+    /// Stores the states of some objects in one transaction.
+    pub(super) async fn store_states(&mut self, objects: BTreeSet<String>) -> Result<(), Stop> {
+        let texts: Vec<(String, String)> = objects
+            .into_iter()
+            .filter_map(|o| self.states.get(&o).map(json).map(|state| (o, state)))
+            .collect();
+        if texts.is_empty() {
+            return Ok(());
+        }
         self.work
             .copy
-            .with(move |replica| replica.write(&[Change::State { object: &object, state: &state }]))
+            .with(move |replica| {
+                let states: Vec<Change<'_>> =
+                    texts.iter().map(|(object, state)| Change::State { object, state }).collect();
+                replica.write(&states)
+            })
             .await?;
         Ok(())
     }

@@ -157,6 +157,9 @@ impl Replica for Sqlite {
         fields: &[String],
         now: Time,
     ) -> Result<LayoutChange, ReplicaError> {
+        if self.owner.is_some() && tables::is_laid_out(&self.book, object, fields) {
+            return Ok(LayoutChange::default());
+        }
         let done = self.transact(|work| tables::lay_out(work, object, fields, now).map(Some));
         let loaded = self.reload();
         let change = done
@@ -206,6 +209,10 @@ impl Replica for Sqlite {
                 }
             }
         });
+        // Many replicas stand open while their loads wait for a turn: none keeps its cache.
+        if let Err(error) = self.connection.execute_batch("PRAGMA shrink_memory") {
+            tracing::debug!(path = %self.path.display(), %error, "giving the page cache back");
+        }
         done.map_err(|e| e.at(&self.path, &format!("writing rows of {object}")))
     }
 

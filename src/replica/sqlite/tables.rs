@@ -2,7 +2,7 @@
 
 use super::super::layout::{self, Alter, Column};
 use super::super::{Applied, LayoutChange, naming};
-use super::book::{key_kind, word};
+use super::book::{Book, Table, key_kind, word};
 use super::fail::Fail;
 use super::{Work, quoted};
 use crate::replica::value::stamp;
@@ -49,10 +49,7 @@ pub(super) fn lay_out(
         }
         None => create(work.db, object, &plan.alter)?,
     };
-    let same_facts = known.is_some_and(|t| {
-        t.label == object.label && t.stamp == object.stamp && t.flag == object.deleted_flag
-    });
-    if !same_facts {
+    if !known.is_some_and(|t| same_facts(t, object)) {
         work.db.execute(
             r#"INSERT INTO "_crmsync_object" ("object", "table_name", "label", "key_field", "stamp_field", "deleted_flag_field")
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -78,6 +75,21 @@ pub(super) fn lay_out(
         )?;
     }
     Ok(plan.change)
+}
+
+/// Whether [`lay_out`] would change nothing: most runs find it so, and need no transaction.
+pub(super) fn is_laid_out(book: &Book, object: &ObjectSchema, fields: &[String]) -> bool {
+    book.tables.get(&object.name).is_some_and(|t| {
+        let plan = layout::plan(&t.columns, object, fields);
+        same_facts(t, object)
+            && plan.columns == t.columns
+            && plan.change == LayoutChange::default()
+            && t.key.eq_ignore_ascii_case(&object.key)
+    })
+}
+
+fn same_facts(t: &Table, object: &ObjectSchema) -> bool {
+    t.label == object.label && t.stamp == object.stamp && t.flag == object.deleted_flag
 }
 
 fn create(db: &Connection, object: &ObjectSchema, columns: &[Alter]) -> Result<String, Fail> {

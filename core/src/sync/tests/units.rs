@@ -83,7 +83,10 @@ fn a_frozen_schema_takes_in_nothing_that_comes_by_itself() {
         fields_to_read(policy, known, all(&now), |f| f == named, before, &now)
     };
     let follow = read(SchemaPolicy::Follow, Some(&known), "", Some(&before));
-    assert_eq!(follow, Reading { fields: all(&now), ..Reading::default() });
+    let moved = vec!["A".to_owned()];
+    assert_eq!(follow, Reading { fields: all(&now), moved, ..Reading::default() });
+    let first = read(SchemaPolicy::Follow, None, "", Some(&before));
+    assert_eq!(first.fields, all(&now));
     let first = read(SchemaPolicy::Freeze, None, "", None);
     assert_eq!(first.fields, all(&now), "the first load takes all that there is");
     let frozen = read(SchemaPolicy::Freeze, Some(&known), "", Some(&before));
@@ -94,4 +97,7 @@ fn a_frozen_schema_takes_in_nothing_that_comes_by_itself() {
     assert_eq!(next, Reading { fields: frozen.fields.clone(), ..Reading::default() });
     let named = read(SchemaPolicy::Freeze, Some(&known), "C", Some(&before));
     assert_eq!(named.fields, ["Id", "Stamp", "B", "C"], "asked for by name");
+    let named = read(SchemaPolicy::Freeze, Some(&known), "A", Some(&before));
+    assert_eq!(named.fields, ["Id", "Stamp", "A", "B"]);
+    assert_eq!(named.moved, ["A"], "followed, hence read anew in all records");
 }
