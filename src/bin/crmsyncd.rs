@@ -6,6 +6,9 @@ use crmsync::daemon::{hardening, logs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// How far the threads that carry data stand back.
+const NICE: i32 = 5;
+
 /// Keeps company data flowing between CRMs and databases.
 #[derive(Debug, Parser)]
 #[command(name = "crmsyncd", version)]
@@ -24,6 +27,12 @@ struct Flags {
     socket: Option<PathBuf>,
 }
 
+/// Loads take whatever the processors have left: the control socket, whose thread does not do this,
+/// answers meanwhile.
+fn yield_to_callers() {
+    let _ = rustix::process::nice(NICE);
+}
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     hardening::apply();
@@ -32,7 +41,8 @@ fn main() -> ExitCode {
     // sockets and timers served meanwhile.
     let workers = std::thread::available_parallelism().map_or(1, usize::from) + 2;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = match runtime.worker_threads(workers).enable_all().build() {
+    runtime.worker_threads(workers).on_thread_start(yield_to_callers).enable_all();
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "starting the runtime");

@@ -29,9 +29,12 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use refuse::{Refused, stranger};
 use socket::{Door, Peer, READ_TIMEOUT};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Largest body.
@@ -41,14 +44,35 @@ const SECRET: usize = 16 * 1024;
 /// What requests in work get to end in once the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Serves until `stop`; then requests in work get three seconds to end.
-pub async fn serve(
-    listener: UnixListener,
+/// Opens the socket (see [`bind`]) and serves it on a thread of its own until `stop`, so that
+/// `status` waits for nobody's disk or turn; then requests in work get three seconds to end.
+/// Everything else is carried out in the runtime of the caller. The receiver hears of the end.
+///
+/// # Errors
+/// [`BindError`]; `Io` also where no thread can be had.
+pub fn serve(
+    path: &Path,
+    mode: u32,
     commands: Arc<dyn Commands>,
     access: Access,
     stop: CancellationToken,
-) {
-    serve_patiently(listener, commands, access, stop, READ_TIMEOUT).await;
+) -> Result<oneshot::Receiver<()>, BindError> {
+    let io = |cause| BindError::Io { path: path.to_owned(), what: "starting its thread", cause };
+    let home = Handle::current();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
+    let within = runtime.enter();
+    let listener = bind(path, mode)?;
+    drop(within);
+    let (done, ended) = oneshot::channel();
+    let started = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let serving = serve_patiently(listener, commands, access, stop, READ_TIMEOUT, home);
+        runtime.block_on(serving);
+        // A group database that does not answer holds nobody up.
+        runtime.shutdown_background();
+        let _ = done.send(());
+    });
+    started.map_err(io)?;
+    Ok(ended)
 }
 
 /// The same with another time for a whole request.
@@ -58,9 +82,10 @@ async fn serve_patiently(
     access: Access,
     stop: CancellationToken,
     patience: Duration,
+    home: Handle,
 ) {
     let access = Arc::new(access);
-    let gate = Gate { access: Arc::clone(&access), stop: stop.clone(), patience };
+    let gate = Gate { access: Arc::clone(&access), stop: stop.clone(), patience, home };
     let app = routes::router()
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -92,6 +117,8 @@ struct Gate {
     access: Arc<Access>,
     stop: CancellationToken,
     patience: Duration,
+    /// Where commands are carried out.
+    home: Handle,
 }
 
 /// Rights first, then size and time, then the request itself.
@@ -118,7 +145,17 @@ async fn guard(
     parts.extensions.insert(caller);
     parts.extensions.insert(busy);
     parts.extensions.insert(gate.stop);
-    next.run(Request::from_parts(parts, body)).await
+    let request = Request::from_parts(parts, body);
+    if request.uri().path() == "/v1/status" {
+        return next.run(request).await;
+    }
+    match gate.home.spawn(async move { next.run(request).await }).await {
+        Ok(response) => response,
+        Err(e) => {
+            tracing::error!(cause = %e, "a command was not carried out");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// The body in memory.

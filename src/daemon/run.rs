@@ -101,11 +101,10 @@ pub async fn run(options: Options) -> Result<(), Failed> {
     let desk = Arc::new(Desk::new(Arc::clone(&supervisor), options.config_dir));
 
     let stop = CancellationToken::new();
-    let listener = server::bind(&socket, 0o666)
-        .with_context(|| format!("opening the control socket {}", socket.display()))?;
     let access = Access::new(rustix::process::getuid().as_raw(), "crmsync-view", "crmsync-admin");
     let commands: Arc<dyn crate::control::protocol::Commands> = Arc::clone(&desk) as _;
-    let serving = tokio::spawn(server::serve(listener, commands, access, stop.clone()));
+    let serving = server::serve(&socket, 0o666, commands, access, stop.clone())
+        .with_context(|| format!("opening the control socket {}", socket.display()))?;
     let sending = tokio::spawn(outbox::run(Arc::clone(&shared), stop.clone()));
     let pruning = tokio::spawn(prune(Arc::clone(&shared), stop.clone()));
     let mut bell = Bell::start().await.context("starting the scheduler")?;

@@ -36,7 +36,7 @@ impl Store {
 
     /// All connections ever seen and not forgotten, by name.
     pub fn connections(&self) -> Result<Vec<ConnectionRow>, StoreError> {
-        self.with("reading connections", |c| {
+        self.look("reading connections", |c| {
             c.prepare_cached("SELECT id, name, created, retired FROM connection ORDER BY name")?
                 .query_map([], |r| {
                     Ok(ConnectionRow {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,8 +43,14 @@ pub fn start_patiently(access: Access, patience: Duration) -> Running {
     let listener = bind(&path, 0o666).unwrap();
     let commands = Arc::new(Scripted::default());
     let stop = CancellationToken::new();
-    let task =
-        tokio::spawn(serve_patiently(listener, commands.clone(), access, stop.clone(), patience));
+    let task = tokio::spawn(serve_patiently(
+        listener,
+        commands.clone(),
+        access,
+        stop.clone(),
+        patience,
+        Handle::current(),
+    ));
     Running { path, commands, stop, task, _folder: folder }
 }
 
