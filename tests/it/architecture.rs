@@ -72,8 +72,9 @@ const NOT_FOR_THE_DAEMON: &[&str] = &["crate::cli", "crate::control::client"];
 /// A foreign crate and where it may be mentioned.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("rusqlite", &["replica::sqlite", "store"]),
-    // A blocking client for a blocking interface.
-    ("postgres", &["replica"]),
+    // The tests' own client.
+    ("postgres", &["replica::tests"]),
+    ("tokio_postgres", &["replica::postgres"]),
     ("tokio_postgres_rustls", &["replica::postgres"]),
     ("rustls_platform_verifier", &["replica::postgres"]),
     ("lettre", &["mail"]),

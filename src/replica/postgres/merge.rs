@@ -15,7 +15,6 @@ use crate::replica::{Applied, Mode};
 use crmsync_core::domain::{Batch, FieldType, Time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::sync::Arc;
 
 const BUFFER: usize = 128 * 1024;
@@ -159,12 +158,12 @@ fn stage(
             odd.add(plan, batch, *row, *key, &found);
         }
         if out.len() >= BUFFER {
-            copy.write_all(&out)?;
+            copy.write(&out)?;
             out.clear();
         }
     }
     out.extend_from_slice(encode::END);
-    copy.write_all(&out)?;
+    copy.write(&out)?;
     copy.finish()?;
     Ok(count)
 }

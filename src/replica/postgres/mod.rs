@@ -20,11 +20,12 @@ mod places;
 mod plan;
 mod read;
 mod schema;
+mod server;
 mod sweep;
 mod tables;
 
-pub use link::Server;
 pub(in crate::replica) use places::{exists, remove, rename};
+pub use server::Server;
 
 use super::{
     Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError, SweepPlan,
@@ -32,10 +33,10 @@ use super::{
 use book::Book;
 use crmsync_core::domain::{Batch, ObjectSchema, Time};
 use fail::Fail;
-use link::Db;
-use postgres::error::SqlState;
+use link::{Db, Limits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 
 /// Waits in ms between attempts to get a lock for a change of a table, shared by all tables between
 /// two claims; with the lock's own time-out of 1 s some 5 s in all.
@@ -62,6 +63,7 @@ pub struct Postgres {
     link: Option<Db>,
     /// A transaction is open; still so when a new one begins, somebody panicked within it.
     busy: bool,
+    limits: Limits,
     /// How many of [`AGAIN`] are left, the last first.
     patience: usize,
     book: Book,
@@ -92,12 +94,23 @@ impl Postgres {
             owner: None,
             link: None,
             busy: false,
+            limits: Limits::default(),
             patience: AGAIN.len(),
             book: Book::default(),
             plans: merge::Plans::default(),
         };
         replica.connected().map_err(|e| e.at(&replica.path, "opening the replica"))?;
         Ok(replica)
+    }
+
+    /// For tests that do not wait as long as the daemon: `quiet` until a sign of life is asked
+    /// for, `within` for any statement.
+    #[cfg(test)]
+    pub(in crate::replica) fn hurry(&mut self, quiet: Duration, within: Duration) {
+        let (statement, long) = (within, within);
+        let grace = Duration::from_secs(1);
+        self.limits = Limits { quiet, statement, long, grace, ..Limits::default() };
+        self.link = None;
     }
 
     /// The session, made if there is none.
@@ -107,7 +120,8 @@ impl Postgres {
         }
         self.link = None;
         self.busy = false;
-        let mut db = self.server.connect(&self.schema, &self.name).map_err(Fail::Said)?;
+        let mut db =
+            Db::connect(&self.server, self.limits, &self.schema, &self.name).map_err(Fail::Said)?;
         open::prepare(&mut db, &self.schema, &self.path)?;
         open::admit(&mut db, &self.schema, &self.server)?;
         self.book = Book::load(&mut db)?;
@@ -143,11 +157,10 @@ impl Postgres {
 
     /// Begins a transaction. A session that was lost while nobody used it is made again.
     fn begin(&mut self) -> Result<(), Fail> {
-        const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
         let had = self.link.is_some();
-        let mut begun = self.on(|db, _| db.batch(BEGIN));
+        let mut begun = self.on(|db, _| db.begin());
         if had && begun.as_ref().is_err_and(Fail::is_lost) {
-            begun = self.on(|db, _| db.batch(BEGIN));
+            begun = self.on(|db, _| db.begin());
         }
         self.busy = begun.is_ok();
         begun
@@ -247,9 +260,8 @@ impl Replica for Postgres {
         loop {
             let (mut at, within) = (None, if self.patience > 0 { "1s" } else { "100ms" });
             let done = self.transact(|work| {
-                work.db.batch(&format!(
-                    "SET LOCAL lock_timeout = '{within}'; SET LOCAL statement_timeout = 0"
-                ))?;
+                work.db.take_long()?;
+                work.db.batch(&format!("SET LOCAL lock_timeout = '{within}'"))?;
                 at = Some(object.name.as_str());
                 tables::lay_out(work, object, fields, now).map(Some)
             });
@@ -307,7 +319,7 @@ impl Replica for Postgres {
         let mut reached = None;
         let done = self.transact(|work| {
             // The source sets the pace of a copy.
-            work.db.batch("SET LOCAL statement_timeout = 0")?;
+            work.db.take_long()?;
             reached = Some(object);
             let Some((total, state, key)) = streamed(work, object, fields, into, at, &mut next)?
             else {
@@ -372,18 +384,10 @@ impl Replica for Postgres {
 
     fn close(self: Box<Self>) -> Result<(), ReplicaError> {
         // Nothing is open between two calls; the server forgets the session.
-        let mut this = *self;
-        drop(this.link.take());
-        Ok(())
-    }
-}
-
-impl Drop for Postgres {
-    /// The client's own runtime must not end where others' futures run.
-    fn drop(&mut self) {
-        if let Some(link) = self.link.take() {
-            std::thread::spawn(move || drop(link));
+        if let Some(link) = self.link {
+            link.end();
         }
+        Ok(())
     }
 }
 
