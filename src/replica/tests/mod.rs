@@ -29,6 +29,7 @@ mod merging;
 mod model;
 mod owning;
 mod reader;
+mod refusals;
 mod schemas;
 mod server;
 mod sqlite_loads;
