@@ -4,6 +4,7 @@
 //! never said.
 
 use super::super::ReplicaError;
+use super::super::book::Mistake;
 use std::error::Error as _;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -27,6 +28,12 @@ impl From<Error> for Fail {
 impl From<std::io::Error> for Fail {
     fn from(error: std::io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<Mistake> for Fail {
+    fn from(Mistake(cause): Mistake) -> Self {
+        Self::Bug(cause)
     }
 }
 

@@ -3,12 +3,12 @@
 //! Hides the `COPY` protocol's framing. Invariants: one buffer, whatever the number of rows; values
 //! that do not fit are gathered for one batch at most before they are written.
 
+use super::super::book::Plan;
 use super::book::Made;
 use super::encode::{self, Moment};
 use super::fail::Fail;
 use super::link::CopyIn;
 use super::odd::Odd;
-use super::plan::Plan;
 use super::{Streamed, Work, make, quoted};
 use crate::replica::{Applied, Fed};
 use crmsync_core::domain::{Batch, Time};

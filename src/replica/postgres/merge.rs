@@ -4,11 +4,11 @@
 //! row alone, and merged by one statement that touches a row only if something in it differs.
 //! Invariant: what changes nothing writes nothing but the temporary table.
 
+use super::super::book::{Plan, Target};
 use super::book::{Key, Table};
 use super::encode::{self, Moment};
 use super::fail::Fail;
 use super::odd::{self, Odd};
-use super::plan::{Plan, Target};
 use super::tables::{key_type, sql_type};
 use super::{Work, make, quoted};
 use crate::replica::{Applied, Mode};

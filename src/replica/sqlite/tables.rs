@@ -1,8 +1,9 @@
 //! Tables made and altered; states; forgetting.
 
+use super::super::book::{key_kind, word};
 use super::super::layout::{self, Alter, Column};
 use super::super::{Applied, LayoutChange, naming};
-use super::book::{key_kind, word};
+use super::book::Table;
 use super::fail::Fail;
 use super::{Work, quoted};
 use crate::replica::value::stamp;
@@ -30,29 +31,18 @@ pub(super) fn lay_out(
     fields: &[String],
     now: Time,
 ) -> Result<LayoutChange, Fail> {
-    let Some(key) = object.field(&object.key) else {
-        return Err(Fail::Bug(format!("the schema has no key field {}", object.key)));
-    };
     let known = work.book.tables.get(&object.name);
+    let key = Table::key_field(known, object)?;
     let before: &[Column] = known.map_or(&[], |t| &t.columns);
     let plan = layout::plan(before, object, fields);
     let name = match known {
         Some(table) => {
-            if !table.key_column()?.field.eq_ignore_ascii_case(&key.name) {
-                return Err(Fail::Bug(format!(
-                    "the key field changed from {} to {}",
-                    table.key, key.name
-                )));
-            }
             alter(work.db, &table.name, &plan.alter)?;
             table.name.clone()
         }
         None => create(work.db, object, &plan.alter)?,
     };
-    let same_facts = known.is_some_and(|t| {
-        t.label == object.label && t.stamp == object.stamp && t.flag == object.deleted_flag
-    });
-    if !same_facts {
+    if !known.is_some_and(|t| t.is_as(object)) {
         work.db.execute(
             r#"INSERT INTO "_crmsync_object" ("object", "table_name", "label", "key_field", "stamp_field", "deleted_flag_field")
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
