@@ -86,18 +86,18 @@ impl Scene {
     fn sql(&self, sql: &str) -> Vec<postgres::Row> {
         server::client_at(&self.own.socket, self.server.port).query(sql, &[]).unwrap()
     }
+}
 
-    /// The refusal, which has these words in it and no password.
-    fn refuses(&self, server: &Server, words: &[&str]) {
-        let told = Postgres::open(server, "sf", "sf").err().expect("a refusal");
-        assert!(matches!(told, ReplicaError::Unavailable { .. }), "{told:?}");
-        let text = format!("{told}\n{told:?}");
-        let at = format!("postgresql://sync@{}:{}/postgres", server.host, server.port);
-        for words in words.iter().copied().chain([at.as_str()]) {
-            assert!(text.contains(words), "{words}: {text}");
-        }
-        assert!(!text.contains(PASSWORD), "{text}");
+/// The refusal, which has these words in it and no password.
+fn refuses(server: &Server, words: &[&str]) {
+    let told = Postgres::open(server, "sf", "sf").err().expect("a refusal");
+    assert!(matches!(told, ReplicaError::Unavailable { .. }), "{told:?}");
+    let text = format!("{told}\n{told:?}");
+    let at = format!("postgresql://sync@{}:{}/postgres", server.host, server.port);
+    for words in words.iter().copied().chain([at.as_str()]) {
+        assert!(text.contains(words), "{words}: {text}");
     }
+    assert!(!text.contains(PASSWORD), "{text}");
 }
 
 #[test]
@@ -127,18 +127,18 @@ fn a_wrong_a_missing_and_a_changed_password_are_told() {
         ["password authentication failed", "28P01", "hint: look at `password` in [replica]"];
     let good = std::fs::read(&file).unwrap();
     std::fs::write(&file, "wrong").unwrap();
-    scene.refuses(&scene.server, &wrong);
+    refuses(&scene.server, &wrong);
     let none = Server { password: None, ..scene.server.clone() };
-    scene.refuses(&none, &["hint: the server asks for a password: set `password` in [replica]"]);
+    refuses(&none, &["hint: the server asks for a password: set `password` in [replica]"]);
     let gone = Server { password: Some("/no/such/file".into()), ..scene.server.clone() };
-    scene.refuses(&gone, &["reading the password from /no/such/file", "must be readable"]);
+    refuses(&gone, &["reading the password from /no/such/file", "must be readable"]);
     std::fs::write(&file, good).unwrap();
     let mut replica = Postgres::open(&scene.server, "sf", "sf").unwrap();
     replica.claim(&owner()).unwrap();
     // A session outlives its password; the next one does not.
     scene.sql("ALTER ROLE sync PASSWORD 'another'");
     assert!(replica.states().is_ok());
-    scene.refuses(&scene.server, &wrong);
+    refuses(&scene.server, &wrong);
     std::fs::write(&file, "another").unwrap();
     Postgres::open(&scene.server, "sf", "sf").unwrap();
 }
@@ -148,18 +148,15 @@ fn a_server_that_cannot_prove_who_it_is_gets_no_password() {
     let Some(scene) = Scene::new("DNS:db.example.org") else { return };
     let stranger =
         ["certificate not valid for name", "db.example.org", "hint: is it the right server"];
-    scene.refuses(&scene.server, &stranger);
+    refuses(&scene.server, &stranger);
     let unknown = Server { ca_file: None, ..scene.server.clone() };
-    scene.refuses(
-        &unknown,
-        &["UnknownIssuer", "name the authority of its certificate in `ca_file`"],
-    );
+    refuses(&unknown, &["UnknownIssuer", "name the authority of its certificate in `ca_file`"]);
     let other = tempfile::tempdir().unwrap();
     assert!(certificates(other.path(), "DNS:localhost"));
     let wrong = Server { ca_file: Some(other.path().join("ca.pem")), ..scene.server.clone() };
-    scene.refuses(&wrong, &["name the authority of its certificate in `ca_file`"]);
+    refuses(&wrong, &["name the authority of its certificate in `ca_file`"]);
     let none = Server { ca_file: Some(other.path().join("no.pem")), ..scene.server.clone() };
-    scene.refuses(&none, &["reading", "no.pem", "hint: look at `ca_file` of [replica]"]);
+    refuses(&none, &["reading", "no.pem", "hint: look at `ca_file` of [replica]"]);
     let tries = scene.sql("SELECT 1 FROM pg_stat_activity WHERE usename = 'sync'");
     assert!(tries.is_empty());
 }
@@ -169,11 +166,11 @@ fn without_tls_nothing_is_said_where_it_is_demanded_and_the_other_way_round() {
     let Some(scene) = Scene::new("DNS:localhost") else { return };
     // The server wants TLS, and is on this machine: nobody has asked for it.
     let plain = Server { tls: false, ..scene.server.clone() };
-    scene.refuses(&plain, &["no encryption", "28000", "write `?sslmode=verify-full`"]);
+    refuses(&plain, &["no encryption", "28000", "write `?sslmode=verify-full`"]);
     // It is demanded, and the server has none.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"];
     let Some(_bare) = server::Postgres::start_at(port, &options) else { return };
     let bare = Server { port, ..scene.server.clone() };
-    scene.refuses(&bare, &["server does not support TLS", "hint: turn `ssl` on at the server"]);
+    refuses(&bare, &["server does not support TLS", "hint: turn `ssl` on at the server"]);
 }
