@@ -22,6 +22,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Error, Row, Statement};
 
 const FROZEN: &str = "is the server stopped or overloaded? it is tried again by itself";
+/// Encoding and version of the server. In passing it is asked to look, while it works, whether we
+/// are still there: what we gave up must not hold its locks to the end. (14 and newer, and not
+/// every system has it.)
+const ABOUT: &str = "SELECT pg_catalog.current_setting('server_encoding'),
+        pg_catalog.current_setting('server_version_num')::int,
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 140000
+              AND pg_catalog.version() LIKE '%linux%'
+          THEN pg_catalog.set_config('client_connection_check_interval', '10s', false) END";
 /// Prepared statements kept.
 const PREPARED: usize = 64;
 /// How long a farewell may take.
@@ -110,10 +118,7 @@ impl Db {
             super::quoted(schema),
             self.wire.limits.statement.as_millis(),
         ))?;
-        let row = self.wire.wait(self.client.query_one(
-            "SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.current_setting('server_version_num')::int",
-            &[],
-        ))?;
+        let row = self.wire.wait(self.client.query_one(ABOUT, &[]))?;
         let (encoding, version): (String, i32) = (row.get(0), row.get(1));
         let refused = |cause: String, hint: &str| {
             Err(Fail::Said(unavailable("the database", CONNECTING, &cause, hint)))

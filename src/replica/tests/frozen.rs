@@ -168,3 +168,33 @@ fn one_that_freezes_while_it_waits_for_a_lock_is_given_up() {
     scene.replica.hurry(LONG, LONG);
     scene.goes_on("2", 2);
 }
+
+#[test]
+fn what_was_given_up_does_not_go_on_for_long() {
+    let Some(mut scene) = Scene::with(LONG) else { return };
+    scene
+        .other
+        .batch_execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE INSERT ON sf.account EXECUTE FUNCTION slow()",
+        )
+        .unwrap();
+    let (version, pid) = (scene.other.query_one("SHOW server_version_num", &[]), scene.backend());
+    if version.unwrap().get::<_, String>(0).parse::<u32>().unwrap() < 140_000 {
+        return;
+    }
+    // It works, but nobody new is answered.
+    let frozen = freeze(&[scene.postmaster()]);
+    assert_told(&scene.write("2").unwrap_err(), "the server has stopped answering");
+    let there = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {}", pid.as_raw_pid());
+    let (mut looks, look) = (0, Duration::from_millis(100));
+    while !scene.other.query(&there, &[]).unwrap().is_empty() {
+        looks += 1;
+        assert!(looks < 600, "it works on for nobody");
+        std::thread::sleep(look);
+    }
+    drop(frozen);
+    scene.other.batch_execute("DROP FUNCTION slow CASCADE").unwrap();
+    scene.goes_on("2", 2);
+}
