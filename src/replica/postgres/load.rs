@@ -5,11 +5,12 @@
 
 use super::super::book::Plan;
 use super::book::Made;
+use super::change::Streamed;
 use super::encode::{self, Moment};
 use super::fail::Fail;
 use super::link::CopyIn;
 use super::odd::Odd;
-use super::{Streamed, Work, make, quoted};
+use super::{Work, make, quoted};
 use crate::replica::{Applied, Fed};
 use crmsync_core::domain::{Batch, Time};
 use std::fmt::Write as _;

@@ -6,6 +6,7 @@
 //! after; readers are never locked out by a load.
 
 mod book;
+mod change;
 mod encode;
 mod fail;
 mod link;
@@ -28,10 +29,11 @@ pub(in crate::replica) use places::{exists, remove, rename};
 pub use server::Server;
 
 use super::{
-    Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError, SweepPlan,
+    Applied, Change, Counts, Fed, Into, LayoutChange, Owner, Replica, ReplicaError, SweepPlan,
 };
 use book::Book;
-use crmsync_core::domain::{Batch, ObjectSchema, Time};
+use change::{one, streamed, whose_table, words};
+use crmsync_core::domain::{ObjectSchema, Time};
 use fail::Fail;
 use link::{Db, Limits};
 use std::collections::{BTreeMap, BTreeSet};
@@ -395,92 +397,6 @@ impl Postgres {
     /// On the session of the open transaction: it is not made anew when lost.
     fn on_open<T>(&mut self, f: impl FnOnce(&mut Db) -> Result<T, Fail>) -> Result<T, Fail> {
         self.link.as_mut().map_or_else(|| Err(lost()), f)
-    }
-}
-
-/// What was streamed, and the state and key of its commit; `None` if it was aborted.
-type Streamed = Option<(Applied, String, bool)>;
-
-fn streamed(
-    work: &mut Work<'_>,
-    object: &str,
-    fields: &[String],
-    into: Into,
-    at: Time,
-    next: &mut dyn FnMut() -> Fed,
-) -> Result<Streamed, Fail> {
-    if into == Into::FirstLoad && !work.book.table(object)?.made.has_key() {
-        return load::copy(work, object, fields, at, next);
-    }
-    let mut total = Applied::default();
-    loop {
-        match next() {
-            Fed::Batch(batch) => total.add(&merged(work, object, fields, into, &batch, at)?),
-            Fed::Commit { state, key } => return Ok(Some((total, state, key))),
-            Fed::Abort => return Ok(None),
-        }
-    }
-}
-
-fn merged(
-    work: &mut Work<'_>,
-    object: &str,
-    fields: &[String],
-    into: Into,
-    batch: &Batch,
-    at: Time,
-) -> Result<Applied, Fail> {
-    match into {
-        Into::FirstLoad => merge::merge(work, object, fields, batch, Mode::Upsert, at),
-        Into::Rows(mode) => merge::merge(work, object, fields, batch, mode, at),
-        Into::SweepKeys => sweep::keys(work, object, batch),
-    }
-}
-
-fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
-    match *change {
-        Change::Rows { object, fields, batch, mode, at } => {
-            merge::merge(work, object, fields, batch, mode, at)
-        }
-        Change::State { object, state } => tables::state(work, object, state),
-        Change::Deleted { object, ids, policy, at } => {
-            sweep::deleted(work, object, ids, policy, at)
-        }
-        Change::SweepBegin { object } => sweep::begin(work, object),
-        Change::SweepKeys { object, batch } => sweep::keys(work, object, batch),
-        Change::SweepEnd { object, as_, guard, at } => sweep::end(work, object, as_, guard, at),
-        Change::Key { object } => make::keyed(work, object).map(|()| Applied::default()),
-        Change::Forget { object } => tables::forget(work, object),
-        Change::Erase { before } => sweep::erase(work, before),
-    }
-}
-
-fn words(change: &Change<'_>) -> String {
-    match change {
-        Change::Rows { object, .. } => format!("writing rows of {object}"),
-        Change::State { object, .. } => format!("writing the state of {object}"),
-        Change::Deleted { object, .. } => format!("marking deleted rows of {object}"),
-        Change::SweepBegin { object }
-        | Change::SweepKeys { object, .. }
-        | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
-        Change::Key { object } => format!("building the key of {object}"),
-        Change::Forget { object } => format!("forgetting {object}"),
-        Change::Erase { .. } => "erasing deleted rows".to_owned(),
-    }
-}
-
-/// The object on whose table it works.
-fn whose_table<'a>(change: &Change<'a>) -> Option<&'a str> {
-    match *change {
-        Change::Rows { object, .. }
-        | Change::Deleted { object, .. }
-        | Change::SweepEnd { object, .. }
-        | Change::Key { object }
-        | Change::Forget { object } => Some(object),
-        Change::State { .. }
-        | Change::SweepBegin { .. }
-        | Change::SweepKeys { .. }
-        | Change::Erase { .. } => None,
     }
 }
 
