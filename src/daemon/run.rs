@@ -150,6 +150,7 @@ fn replicas(checked: &Checked, folder: PathBuf) -> Result<Home, Failed> {
         port: database.port,
         database: database.database.clone(),
         user: database.user.clone(),
+        tls: database.tls,
         password,
         ca_file: database.ca_file.clone(),
         readers: database.readers.clone(),

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Why a replica could not be opened, read or written. Nothing of the failed transaction stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
-    /// No room: wait and try again; nothing is lost.
+    /// No room on a disk of this machine: wait and try again; nothing is lost.
     #[error(
         "{doing}: no space left for {path}: {cause}\nhint: make room on that file system; syncing goes on by itself"
     )]

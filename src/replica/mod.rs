@@ -10,8 +10,9 @@
 //! - data is never dropped by a change of schema; a value that does not fit is null in its column
 //!   and kept raw in `_crmsync_odd`.
 //!
-//! [`naming`], [`layout`] and [`value`] decide, without SQL; `sqlite` and `postgres` speak it.
+//! [`naming`], [`layout`], `book` and [`value`] decide, without SQL; `sqlite` and `postgres` speak it.
 
+mod book;
 pub mod error;
 pub mod layout;
 pub mod naming;

@@ -72,8 +72,9 @@ const NOT_FOR_THE_DAEMON: &[&str] = &["crate::cli", "crate::control::client"];
 /// A foreign crate and where it may be mentioned.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("rusqlite", &["replica::sqlite", "store"]),
-    // A blocking client for a blocking interface.
+    // The tests' own client; the module has the same name.
     ("postgres", &["replica"]),
+    ("tokio_postgres", &["replica::postgres"]),
     ("tokio_postgres_rustls", &["replica::postgres"]),
     ("rustls_platform_verifier", &["replica::postgres"]),
     ("lettre", &["mail"]),
@@ -101,10 +102,10 @@ const EXPOSES: &[&str] = &[
     "provider",     // puts it on the wire
     "auth",
     "mail::send",
-    "replica::postgres::link", // hands the password to the database's client
-    "control::client",         // carries what was typed to the daemon
-    "daemon::grant",           // compares two sessions
-    "daemon::actor::grants",   // hands a pasted address and a password on
+    "replica::postgres::server", // hands the password to the database's client
+    "control::client",           // carries what was typed to the daemon
+    "daemon::grant",             // compares two sessions
+    "daemon::actor::grants",     // hands a pasted address and a password on
 ];
 
 /// Words of vendors, and the parts that may say them.

@@ -33,6 +33,7 @@ mod hostile;
 mod identity;
 mod kills;
 mod manual;
+mod postgres;
 mod quota;
 mod reasons;
 mod recorded;

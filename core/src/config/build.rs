@@ -126,8 +126,8 @@ impl<'a> Builder<'a> {
             self.lacks(problem, &node.place);
         }
         let address = self.leaf(t, "url").and_then(|node| database::address("url", &node).ok())?;
-        let Address { host, port, database, user } = address;
-        Some(Database { host, port, database, user, password, readers, ca_file })
+        let Address { host, port, database, user, tls } = address;
+        Some(Database { host, port, database, user, tls, password, readers, ca_file })
     }
 
     fn notify(&mut self) -> Notify {

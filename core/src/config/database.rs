@@ -9,6 +9,7 @@ use super::value::{clip, text};
 use url::Url;
 
 const EXAMPLE: &str = "postgresql://crmsync@db.example.org:5432/crm";
+const CHECKED: &str = "TLS with a checked certificate is always used beyond this machine, with `?sslmode=verify-full` to this machine, too; `ca_file` names further authorities";
 const LOCAL: &str = "postgresql:///crm?host=/run/postgresql";
 
 /// The parts of an address.
@@ -18,6 +19,8 @@ pub(super) struct Address {
     pub port: u16,
     pub database: String,
     pub user: Option<String>,
+    /// TLS to this machine, too.
+    pub tls: bool,
 }
 
 pub(super) fn address(key: &str, node: &Node) -> Result<Address, Problem> {
@@ -37,7 +40,7 @@ pub(super) fn address(key: &str, node: &Node) -> Result<Address, Problem> {
         ));
     }
     let mut host = url.host_str().map(str::to_owned).filter(|h| !h.is_empty());
-    let (mut port, mut user) = (url.port(), plain(url.username()));
+    let (mut port, mut user, mut tls) = (url.port(), plain(url.username()), false);
     for (name, value) in parameters {
         match name.as_str() {
             "host" if host.is_none() => host = Some(value),
@@ -45,11 +48,16 @@ pub(super) fn address(key: &str, node: &Node) -> Result<Address, Problem> {
                 port = value.parse().ok();
             }
             "user" if user.is_none() => user = Some(value),
+            // Both are the same here: a certificate is always checked.
+            "sslmode" if matches!(&*value, "require" | "verify-full") => tls = true,
+            "sslmode" => {
+                let why = format!("`sslmode={}` cannot stand in it", clip(&value));
+                return Err(bad(why).allowed("sslmode=verify-full").hint(CHECKED));
+            }
             _ => {
                 let why = format!("`{}` cannot stand in it", clip(&name));
-                return Err(bad(why).allowed("host, port and user behind `?`, each once").hint(
-                    "TLS with a checked certificate is always used beyond this machine; `ca_file` names further authorities",
-                ));
+                let allowed = "host, port, user and sslmode behind `?`, each once";
+                return Err(bad(why).allowed(allowed).hint(CHECKED));
             }
         }
     }
@@ -67,7 +75,11 @@ pub(super) fn address(key: &str, node: &Node) -> Result<Address, Problem> {
             bad(format!("`{}` is not one host or an absolute path", clip(&host))).allowed(allowed)
         );
     }
-    Ok(Address { host, port: port.unwrap_or(5432), database, user })
+    if tls && host.starts_with('/') {
+        return Err(bad("no TLS is spoken over a Unix socket".into())
+            .hint("name the host, or leave `sslmode` out: a socket does not leave the machine"));
+    }
+    Ok(Address { host, port: port.unwrap_or(5432), database, user, tls })
 }
 
 /// What stands before `://`: the rest may hold a secret.

@@ -84,7 +84,7 @@ fn files_of_notify(checked: &Checked) -> impl Iterator<Item = (&String, &String)
 fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let Daemon { state_dir, replica_dir, socket, workers } = &old.daemon;
     let now = &new.daemon;
-    let url = |d: &Database| (d.host.clone(), d.port, d.database.clone(), d.user.clone());
+    let url = |d: &Database| (d.host.clone(), d.port, d.database.clone(), d.user.clone(), d.tls);
     let (a, b) = (old.replica.as_ref(), new.replica.as_ref());
     let checks = [
         ("daemon.state_dir", *state_dir == now.state_dir),

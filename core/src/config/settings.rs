@@ -49,6 +49,8 @@ pub struct Database {
     pub database: String,
     /// Of `url`: the role; none: the name of the daemon's user.
     pub user: Option<String>,
+    /// Of `url`, `sslmode`: TLS is demanded of a server of this machine, too.
+    pub tls: bool,
     /// Where the password is (`password`); read at each connection.
     pub password: Option<SecretRef>,
     /// `readers`: a role that may read every replica.

@@ -27,11 +27,29 @@ fn addresses_of_hosts_and_sockets() {
 }
 
 #[test]
+fn tls_to_this_machine_is_asked_for_in_the_url() {
+    let tls = |url: &str| {
+        let text = format!("{SF}[replica]\nurl = \"{url}\"\n");
+        good(&text).settings.replica.unwrap().tls
+    };
+    assert!(tls("postgresql://localhost/crm?sslmode=verify-full"));
+    assert!(tls("postgresql://localhost/crm?sslmode=require"));
+    assert!(!tls("postgresql://localhost/crm"));
+    let with = |url: &str| good(&format!("{SF}[replica]\nurl = \"{url}\"\n"));
+    let (plain, more) =
+        ("postgresql://localhost/crm", "postgresql://localhost/crm?sslmode=require");
+    assert_eq!(diff(&with(plain), &with(more)).needs_restart, ["replica.url"]);
+}
+
+#[test]
 fn what_is_no_address_is_refused_and_a_password_never_shown() {
     for (bad, words) in [
         ("postgresql://me:s3cr3t@db/crm", "may not carry a password"),
         ("postgresql://db/crm?password=s3cr3t", "may not carry a password"),
-        ("postgresql://db/crm?sslmode=disable", "`sslmode` cannot stand in it"),
+        ("postgresql://db/crm?sslmode=disable", "`sslmode=disable` cannot stand in it"),
+        ("postgresql://db/crm?sslmode=prefer", "`sslmode=prefer` cannot stand in it"),
+        ("postgresql://db/crm?sslrootcert=/ca", "`ca_file` names further authorities"),
+        ("postgresql:///crm?host=/run&sslmode=require", "no TLS is spoken over a Unix socket"),
         ("postgresql://db", "names no database"),
         ("postgresql:///crm", "names no host"),
         ("postgresql://db/crm?host=/run", "cannot stand in it"),

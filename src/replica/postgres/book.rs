@@ -4,24 +4,22 @@ use super::super::layout::Column;
 use super::super::value::{self, Cell};
 use super::fail::Fail;
 use super::link::Db;
+use crate::replica::book::{self, key_kind};
 use crmsync_core::domain::FieldType;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// Longest key in bytes: the index holds some 2,700.
 const LONGEST_KEY: usize = 1024;
 
-/// Tables by object.
-#[derive(Debug, Default)]
-pub(super) struct Book {
-    pub(super) tables: BTreeMap<String, Table>,
-}
+pub(super) type Book = book::Book<Made>;
+pub(super) type Table = book::Table<Made>;
 
 /// How far a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Made {
     /// Laid out; it is made in the transaction that brings its first rows, which is what lets them
     /// be copied straight in, and what keeps readers from waiting for it.
+    #[default]
     Later,
     /// In a first load: rows, and no key yet.
     Bare,
@@ -29,18 +27,6 @@ pub(super) enum Made {
     Unique,
     /// With key and indexes.
     Keyed,
-}
-
-/// One object's table.
-#[derive(Debug, Clone)]
-pub(super) struct Table {
-    pub(super) name: String,
-    pub(super) label: String,
-    pub(super) key: String,
-    pub(super) stamp: Option<String>,
-    pub(super) flag: Option<String>,
-    pub(super) made: Made,
-    pub(super) columns: Vec<Column>,
 }
 
 impl Book {
@@ -75,7 +61,7 @@ impl Book {
             table.columns.push(Column {
                 field: row.get(1),
                 column: row.get(2),
-                kind: kind(row.get(3))?,
+                kind: book::kind(row.get(3))?,
                 label: row.get(4),
                 source_type: row.get(5),
                 current: row.get(6),
@@ -85,35 +71,6 @@ impl Book {
         }
         Ok(book)
     }
-
-    pub(super) fn table(&self, object: &str) -> Result<&Table, Fail> {
-        self.tables.get(object).ok_or_else(|| Fail::Bug(format!("{object} has no table yet")))
-    }
-}
-
-impl Table {
-    /// The column in which a field's values are now.
-    pub(super) fn column(&self, field: &str) -> Option<&Column> {
-        let current = || self.columns.iter().filter(|c| c.current);
-        current()
-            .find(|c| c.field == field)
-            .or_else(|| current().find(|c| c.field.eq_ignore_ascii_case(field)))
-    }
-
-    pub(super) fn key_column(&self) -> Result<&Column, Fail> {
-        self.column(&self.key)
-            .ok_or_else(|| Fail::Bug(format!("table {} has no key column", self.name)))
-    }
-
-    /// The column of the modification stamp, where it can be compared.
-    pub(super) fn stamp_column(&self) -> Option<&Column> {
-        self.column(self.stamp.as_deref()?).filter(|c| c.kind == FieldType::DateTime)
-    }
-}
-
-/// Keys are whole numbers or texts.
-pub(super) fn key_kind(kind: FieldType) -> FieldType {
-    if kind == FieldType::Integer { FieldType::Integer } else { FieldType::Text }
 }
 
 /// A key as it stands in its column.
@@ -147,34 +104,6 @@ impl<'a> Key<'a> {
             Self::Text(t) => Cow::Borrowed(t),
         }
     }
-}
-
-/// The stored word of a kind.
-pub(super) fn word(kind: FieldType) -> &'static str {
-    match kind {
-        FieldType::Text => "text",
-        FieldType::Boolean => "boolean",
-        FieldType::Integer => "integer",
-        FieldType::Decimal => "decimal",
-        FieldType::Date => "date",
-        FieldType::TimeOfDay => "time-of-day",
-        FieldType::DateTime => "date-time",
-        FieldType::Json => "json",
-    }
-}
-
-fn kind(word: &str) -> Result<FieldType, Fail> {
-    Ok(match word {
-        "text" => FieldType::Text,
-        "boolean" => FieldType::Boolean,
-        "integer" => FieldType::Integer,
-        "decimal" => FieldType::Decimal,
-        "date" => FieldType::Date,
-        "time-of-day" => FieldType::TimeOfDay,
-        "date-time" => FieldType::DateTime,
-        "json" => FieldType::Json,
-        other => return Err(Fail::Bug(format!("`_crmsync_field` has the unknown kind `{other}`"))),
-    })
 }
 
 impl Made {

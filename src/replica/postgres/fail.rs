@@ -4,32 +4,36 @@
 //! never said.
 
 use super::super::ReplicaError;
-use postgres::error::SqlState;
+use super::super::book::Mistake;
 use std::error::Error as _;
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 
 /// A failure below the interface; it gets its "what was being done" at the boundary.
 #[derive(Debug)]
 pub(super) enum Fail {
-    Sql(postgres::Error),
-    /// The way to the server broke while rows were sent.
+    Sql(Error),
+    /// The session cannot be used, whatever the client library thinks of it.
     Io(std::io::Error),
     Bug(String),
     Said(ReplicaError),
 }
 
-impl From<postgres::Error> for Fail {
-    fn from(error: postgres::Error) -> Self {
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
         Self::Sql(error)
     }
 }
 
 impl From<std::io::Error> for Fail {
-    /// `CopyInWriter` wraps what the server said into an error of IO.
     fn from(error: std::io::Error) -> Self {
-        match error.downcast::<postgres::Error>() {
-            Ok(error) => Self::Sql(error),
-            Err(error) => Self::Io(error),
-        }
+        Self::Io(error)
+    }
+}
+
+impl From<Mistake> for Fail {
+    fn from(Mistake(cause): Mistake) -> Self {
+        Self::Bug(cause)
     }
 }
 
@@ -78,7 +82,7 @@ impl Fail {
 }
 
 /// The client's own complaints about what it was given.
-fn is_ours(error: &postgres::Error) -> bool {
+fn is_ours(error: &Error) -> bool {
     let text = error.to_string();
     ["error serializing", "error deserializing", "query returned", "invalid column", "expected "]
         .iter()
@@ -116,7 +120,7 @@ pub(super) fn unavailable(path: &str, doing: &str, cause: &str, hint: &str) -> R
 }
 
 /// The error with its causes, in one line.
-fn words(error: &postgres::Error) -> String {
+fn words(error: &Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
     }
@@ -132,17 +136,18 @@ fn words(error: &postgres::Error) -> String {
     text
 }
 
-fn map(error: &postgres::Error, path: &str, doing: &str) -> ReplicaError {
+fn map(error: &Error, path: &str, doing: &str) -> ReplicaError {
     let cause = words(error);
     let Some(code) = error.code() else {
         if is_ours(error) {
             return bug(path, doing, cause);
         }
-        return unavailable(path, doing, &cause, GONE);
+        return unavailable(path, doing, &cause, of_connection(error, &cause));
     };
     if *code == SqlState::DISK_FULL {
-        let (doing, path) = (doing.to_owned(), path.to_owned());
-        return ReplicaError::DiskFull { doing, path, cause };
+        // Not the disk of this machine: it must not be told as that.
+        let cause = format!("no space left for the server: {cause}");
+        return unavailable(path, doing, &cause, FULL);
     }
     match hint(code) {
         Some(hint) => unavailable(path, doing, &cause, hint),
@@ -150,6 +155,48 @@ fn map(error: &postgres::Error, path: &str, doing: &str) -> ReplicaError {
     }
 }
 
+/// What to do where no server has spoken, or none that we may believe.
+fn of_connection(error: &Error, words: &str) -> &'static str {
+    if let Some(rustls::Error::InvalidCertificate(why)) = tls_fault(error) {
+        use rustls::CertificateError as Of;
+        return if matches!(why, Of::UnknownIssuer | Of::BadSignature) {
+            "is it the right server? then name the authority of its certificate in `ca_file` of [replica]"
+        } else if matches!(why, Of::NotValidForName | Of::NotValidForNameContext { .. }) {
+            "is it the right server? then write in `url` of [replica] a name that stands in its certificate"
+        } else {
+            "look at the server's certificate, at its dates first"
+        };
+    }
+    if words.contains("does not support TLS") {
+        return "turn `ssl` on at the server; `?sslmode=…` may be left out of `url` only where the server is on this machine";
+    }
+    if words.contains("password missing") {
+        return "the server asks for a password: set `password` in [replica], e.g. { file = \"/etc/crmsync/replica.password\" }";
+    }
+    if words.starts_with("authentication error") {
+        return "look at `password` in [replica] and at pg_hba.conf";
+    }
+    GONE
+}
+
+fn tls_fault(error: &Error) -> Option<&rustls::Error> {
+    let mut cause = error.source();
+    while let Some(this) = cause {
+        if let Some(fault) = this.downcast_ref() {
+            return Some(fault);
+        }
+        // An error of IO does not count as its cause what it wraps.
+        let wrapped = this.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => this.source(),
+        };
+    }
+    None
+}
+
+const FULL: &str =
+    "make room on the disk of the database server; nothing is lost, syncing goes on by itself";
 const HELD: &str = "another session holds a lock: look at pg_locks and pg_stat_activity; it is tried again by itself";
 const ALTERED: &str = "did somebody drop or alter a table of crmsync? let the object be loaded again: take it out of the configuration, reload, and put it back";
 
@@ -191,7 +238,7 @@ fn hint(code: &SqlState) -> Option<&'static str> {
         (SqlState::INVALID_PASSWORD, "look at `password` in [replica] and at the role's password"),
         (
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-            "look at the user in `url` of [replica] and at pg_hba.conf",
+            "look at the user in `url` of [replica] and at pg_hba.conf; where that wants TLS of this machine, too, write `?sslmode=verify-full`",
         ),
         (SqlState::INVALID_CATALOG_NAME, "make the database: createdb --encoding UTF8 NAME"),
         (
@@ -207,7 +254,14 @@ fn hint(code: &SqlState) -> Option<&'static str> {
             SqlState::READ_ONLY_SQL_TRANSACTION,
             "this server is a standby or read-only: name the primary in `url` of [replica]",
         ),
-        (SqlState::TOO_MANY_CONNECTIONS, "raise max_connections of the server, or lower `workers`"),
+        (
+            SqlState::TOO_MANY_CONNECTIONS,
+            "raise the connection limit of server, database or role, or lower `workers`; it is tried again by itself",
+        ),
+        (
+            SqlState::OUT_OF_MEMORY,
+            "give the server more memory, or lower `workers`; nothing is lost, it is tried again by itself",
+        ),
         (SqlState::INVALID_SCHEMA_NAME, ALTERED),
     ];
     if let Some((_, hint)) = exact.iter().find(|(c, _)| c == code) {

@@ -1,178 +1,109 @@
-//! The way to the server: connecting, TLS, the session's settings, statements prepared once.
+//! A session: its settings, statements prepared once, and the waiting for answers.
 //!
-//! Hides the client library and where the password comes from: it is read when a connection is
-//! made and kept nowhere. Invariants: beyond this machine only TLS with a checked certificate; no
-//! wait without an end; a session is set up the same way each time.
+//! Hides the client library's futures and the runtime that drives them on the caller's thread.
+//! Invariants: no wait without an end, whether the server is gone, stopped or frozen in the middle
+//! of a statement; a session is set up the same way each time.
 
-use super::super::ReplicaError;
 use super::fail::{Fail, unavailable};
-use postgres::config::SslMode;
-use postgres::types::ToSql;
-use postgres::{Client, Config, CopyInWriter, NoTls, Row, Statement};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use rustls_platform_verifier::Verifier;
-use secrecy::{ExposeSecret, SecretString};
+use super::server::{CONNECTING, Server, Traffic};
+use crate::replica::ReplicaError;
+use bytes::Bytes;
+use futures_util::future::{Fuse, FutureExt};
+use futures_util::{SinkExt, pin_mut};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::future::{Future, poll_fn};
+use std::io::ErrorKind::TimedOut;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, CopyInSink, Error, Row, Statement};
 
-const CONNECTING: &str = "connecting to the replica's server";
 const FROZEN: &str = "is the server stopped or overloaded? it is tried again by itself";
-/// How long a connection may take to come up, its session set up.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Attempts that were given up and still wait for a server, in the whole process.
-const STUCK: usize = 16;
-/// After this long without an answer to what was sent, the peer is taken for dead.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Encoding and version of the server. In passing it is asked to look, while it works, whether we
+/// are still there: what we gave up must not hold its locks to the end. (14 and newer, and not
+/// every system has it.)
+const ABOUT: &str = "SELECT pg_catalog.current_setting('server_encoding'),
+        pg_catalog.current_setting('server_version_num')::int,
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 140000
+              AND pg_catalog.version() LIKE '%linux%'
+          THEN pg_catalog.set_config('client_connection_check_interval', '10s', false) END";
 /// Prepared statements kept.
 const PREPARED: usize = 64;
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A server and database, and who may read there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// Host name, address, or the folder of a Unix socket.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Database.
-    pub database: String,
-    /// Role; none: the name of the daemon's user.
-    pub user: Option<String>,
-    /// File with the password, read at each connection.
-    pub password: Option<PathBuf>,
-    /// PEM file with further authorities.
-    pub ca_file: Option<PathBuf>,
-    /// A role that may read.
-    pub readers: Option<String>,
+/// How long the server is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// For a connection to come up, and for a sign of life.
+    pub(super) connect: Duration,
+    /// Without an answer to a statement before a sign of life is asked for.
+    pub(super) quiet: Duration,
+    /// What the server gives an ordinary statement,
+    pub(super) statement: Duration,
+    /// and one whose length the amount of data sets.
+    pub(super) long: Duration,
+    /// What comes later than that by so much does not come.
+    pub(super) grace: Duration,
 }
 
-impl Server {
-    /// A Unix socket or the loopback address: what is sent does not leave this machine.
-    fn is_local(&self) -> bool {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        host.starts_with('/')
-            || host == "localhost"
-            || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
-    }
-
-    /// Connects and sets the session up for `schema`. `name` is shown in `pg_stat_activity`.
-    ///
-    /// On a thread of its own: the client library waits for ever for a server that takes the
-    /// connection and then says nothing. Such threads end when the server speaks or goes away;
-    /// until then there are at most [`STUCK`] of them.
-    pub(super) fn connect(&self, schema: &str, name: &str) -> Result<Db, ReplicaError> {
-        static LATE: Mutex<Vec<Weak<()>>> = Mutex::new(Vec::new());
-        let late = || LATE.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = |cause: &str| unavailable(&self.to_string(), CONNECTING, cause, FROZEN);
-        late().retain(|attempt| attempt.strong_count() > 0);
-        if late().len() >= STUCK {
-            return Err(silent("earlier attempts still wait for an answer"));
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            quiet: Duration::from_secs(60),
+            statement: Duration::from_mins(10),
+            long: Duration::from_hours(6),
+            grace: Duration::from_mins(1),
         }
-        let (told, done) = mpsc::channel();
-        let (server, schema, name) = (self.clone(), schema.to_owned(), name.to_owned());
-        let attempt = Arc::new(());
-        let under_way = Arc::downgrade(&attempt);
-        std::thread::spawn(move || {
-            // Where nobody waits any more the session ends here.
-            let _ = told.send(server.session(&schema, &name));
-            drop(attempt);
-        });
-        done.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            late().push(under_way);
-            Err(silent(&format!("it did not answer within {} s", PATIENCE.as_secs())))
-        })
-    }
-
-    fn session(&self, schema: &str, name: &str) -> Result<Db, ReplicaError> {
-        let path = self.to_string();
-        let config = self
-            .config(name)
-            .map_err(|(cause, hint)| unavailable(&path, CONNECTING, &cause, hint))?;
-        let client = if self.is_local() {
-            config.connect(NoTls)
-        } else {
-            let tls = self.tls().map_err(|cause| {
-                unavailable(&path, CONNECTING, &cause, "look at `ca_file` of [replica]")
-            })?;
-            config.connect(MakeRustlsConnect::new(tls))
-        };
-        let mut db = Db {
-            client: client.map_err(|e| Fail::Sql(e).at(&path, CONNECTING))?,
-            prepared: BTreeMap::new(),
-        };
-        db.begin_session(schema).map_err(|e| e.at(&path, CONNECTING))?;
-        Ok(db)
-    }
-
-    fn config(&self, name: &str) -> Result<Config, (String, &'static str)> {
-        let mut config = Config::new();
-        config.host(self.host.trim_start_matches('[').trim_end_matches(']')).port(self.port);
-        config.dbname(&self.database).application_name(&format!("crmsync {name}"));
-        config.connect_timeout(PATIENCE).tcp_user_timeout(SILENCE);
-        config.keepalives_idle(SILENCE).keepalives_interval(PATIENCE).keepalives_retries(3);
-        config.ssl_mode(if self.is_local() { SslMode::Disable } else { SslMode::Require });
-        if let Some(user) = &self.user {
-            config.user(user);
-        }
-        if let Some(file) = &self.password {
-            let secret = read_secret(file).map_err(|cause| {
-                (cause, "the file that `password` of [replica] names must be readable for the daemon's user")
-            })?;
-            config.password(secret.expose_secret());
-        }
-        Ok(config)
-    }
-
-    fn tls(&self) -> Result<rustls::ClientConfig, String> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let more = self.ca_file.as_deref().map_or(Ok(Vec::new()), authorities)?;
-        let verifier = Verifier::new_with_extra_roots(more, Arc::clone(&provider))
-            .map_err(|e| e.to_string())?;
-        Ok(rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .dangerous()
-            // The platform's own verifier, with the authorities of `ca_file` beside.
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth())
     }
 }
 
-impl std::fmt::Display for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port, database, user, .. } = self;
-        let user = user.as_deref().map(|u| format!("{u}@")).unwrap_or_default();
-        if host.starts_with('/') {
-            return write!(f, "postgresql://{user}/{database}?host={host}&port={port}");
-        }
-        write!(f, "postgresql://{user}{host}:{port}/{database}")
-    }
-}
-
-fn read_secret(file: &Path) -> Result<SecretString, String> {
-    std::fs::read_to_string(file)
-        .map(|text| SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
-        .map_err(|e| format!("reading the password from {}: {e}", file.display()))
-}
-
-fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bad = |e: &dyn std::fmt::Display| format!("reading {}: {e}", file.display());
-    CertificateDer::pem_file_iter(file)
-        .map_err(|e| bad(&e))?
-        .collect::<Result<_, _>>()
-        .map_err(|e| bad(&e))
-}
-
-/// An open session.
+/// An open session. Dropped, it ends without a farewell.
 pub(super) struct Db {
     client: Client,
+    wire: Wire,
     prepared: BTreeMap<String, Statement>,
 }
 
 impl Db {
+    /// Connects and sets the session up for `schema`. `name` is shown in `pg_stat_activity`.
+    pub(super) fn connect(
+        server: &Server,
+        limits: Limits,
+        schema: &str,
+        name: &str,
+    ) -> Result<Self, ReplicaError> {
+        Self::dial(server, limits, schema, name).map_err(|e| e.at(&server.to_string(), CONNECTING))
+    }
+
+    fn dial(server: &Server, limits: Limits, schema: &str, name: &str) -> Result<Self, Fail> {
+        let driver = Driver::new()?;
+        let (client, traffic) = driver.block_on(async {
+            timeout(limits.connect, server.dial(name)).await.unwrap_or_else(|_| {
+                let cause = format!("it did not answer within {} s", limits.connect.as_secs());
+                Err(Fail::Said(unavailable(&server.to_string(), CONNECTING, &cause, FROZEN)))
+            })
+        })?;
+        let traffic = traffic.fuse();
+        let wire = Wire { traffic, driver, server: server.clone(), limits, within: limits.connect };
+        let mut db = Self { client, wire, prepared: BTreeMap::new() };
+        db.begin_session(schema)?;
+        db.ordinary();
+        Ok(db)
+    }
+
+    /// Ends it in order.
+    pub(super) fn end(self) {
+        let Self { client, wire, .. } = self;
+        drop(client);
+        let Wire { traffic, driver, .. } = wire;
+        let _ = driver.block_on(async { Ok(timeout(FAREWELL, traffic).await) });
+    }
+
     fn begin_session(&mut self, schema: &str) -> Result<(), Fail> {
         // Rows and cursor fall back together if the server crashes, so no commit waits for its
         // disk. Plans are made for the values at hand: a table that was empty when a statement was
@@ -182,14 +113,12 @@ impl Db {
             "SET search_path = {}, pg_catalog, pg_temp; SET synchronous_commit = off;
              SET standard_conforming_strings = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO';
              SET client_min_messages = warning; SET plan_cache_mode = force_custom_plan;
-             SET lock_timeout = '10s'; SET statement_timeout = '10min';
+             SET lock_timeout = '10s'; SET statement_timeout = {};
              SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off;",
-            super::quoted(schema)
+            super::quoted(schema),
+            self.wire.limits.statement.as_millis(),
         ))?;
-        let row = self.client.query_one(
-            "SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.current_setting('server_version_num')::int",
-            &[],
-        )?;
+        let row = self.wire.wait(self.client.query_one(ABOUT, &[]))?;
         let (encoding, version): (String, i32) = (row.get(0), row.get(1));
         let refused = |cause: String, hint: &str| {
             Err(Fail::Said(unavailable("the database", CONNECTING, &cause, hint)))
@@ -210,6 +139,25 @@ impl Db {
         Ok(())
     }
 
+    /// Begins a transaction of ordinary statements.
+    pub(super) fn begin(&mut self) -> Result<(), Fail> {
+        self.ordinary();
+        // Not READ WRITE: the session's default is that, and a standby has to refuse by a code that
+        // means nothing else.
+        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED")
+    }
+
+    fn ordinary(&mut self) {
+        self.wire.within = self.wire.limits.statement + self.wire.limits.grace;
+    }
+
+    /// The rest of the transaction may take as long as its data does.
+    pub(super) fn take_long(&mut self) -> Result<(), Fail> {
+        let Limits { long, grace, .. } = self.wire.limits;
+        self.wire.within = long + grace;
+        self.batch(&format!("SET LOCAL statement_timeout = {}", long.as_millis()))
+    }
+
     fn prepare(&mut self, sql: &str) -> Result<Statement, Fail> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
@@ -217,7 +165,7 @@ impl Db {
         if self.prepared.len() >= PREPARED {
             self.prepared.clear();
         }
-        let statement = self.client.prepare(sql)?;
+        let statement = self.wire.wait(self.client.prepare(sql))?;
         self.prepared.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
@@ -233,7 +181,7 @@ impl Db {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Fail> {
         let statement = self.prepare(sql)?;
-        Ok(self.client.query(&statement, params)?)
+        self.wire.wait(self.client.query(&statement, params))
     }
 
     pub(super) fn execute(
@@ -242,24 +190,132 @@ impl Db {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Fail> {
         let statement = self.prepare(sql)?;
-        Ok(self.client.execute(&statement, params)?)
+        self.wire.wait(self.client.execute(&statement, params))
     }
 
     /// A count.
     pub(super) fn count(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Fail> {
         let statement = self.prepare(sql)?;
-        let n: i64 = self.client.query_one(&statement, params)?.get(0);
+        let n: i64 = self.wire.wait(self.client.query_one(&statement, params))?.get(0);
         Ok(u64::try_from(n).unwrap_or(0))
     }
 
     /// Begins a copy into a table.
-    pub(super) fn copy_in(&mut self, sql: &str) -> Result<CopyInWriter<'_>, Fail> {
+    pub(super) fn copy_in(&mut self, sql: &str) -> Result<CopyIn<'_>, Fail> {
         let statement = self.prepare(sql)?;
-        Ok(self.client.copy_in(&statement)?)
+        let sink = self.wire.wait(self.client.copy_in(&statement))?;
+        Ok(CopyIn { sink: Box::pin(sink), wire: &mut self.wire })
     }
 
     /// Statements without parameters or rows.
     pub(super) fn batch(&mut self, sql: &str) -> Result<(), Fail> {
-        Ok(self.client.batch_execute(sql)?)
+        self.wire.wait(self.client.batch_execute(sql))
+    }
+}
+
+/// A copy that is under way; dropped before it is finished, nothing of it stays.
+pub(super) struct CopyIn<'a> {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    wire: &'a mut Wire,
+}
+
+impl CopyIn<'_> {
+    pub(super) fn write(&mut self, rows: &[u8]) -> Result<(), Fail> {
+        self.wire.wait(self.sink.send(Bytes::copy_from_slice(rows)))
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), Fail> {
+        self.wire.wait(self.sink.as_mut().finish()).map(drop)
+    }
+}
+
+/// What carries the session's messages.
+struct Wire {
+    traffic: Fuse<Traffic>,
+    driver: Driver,
+    /// Asked for a sign of life when an answer is long in coming.
+    server: Server,
+    limits: Limits,
+    /// For the statements of now.
+    within: Duration,
+}
+
+impl Wire {
+    /// Waits for an answer, as long as the server may still give one. One that does not come is
+    /// the end of the session: whoever asks again is told so at once.
+    fn wait<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Fail> {
+        let Self { traffic, driver, server, limits, within } = self;
+        let waited = driver.block_on(async {
+            let answer = answered(traffic, answer);
+            pin_mut!(answer);
+            let mut left = *within;
+            while !left.is_zero() {
+                let pause = limits.quiet.min(left);
+                if let Ok(answer) = timeout(pause, &mut answer).await {
+                    return answer.map_err(Fail::Sql);
+                }
+                left -= pause;
+                // Long work and a frozen server look alike from here; not so to somebody new.
+                tokio::select! {
+                    answer = &mut answer => return answer.map_err(Fail::Sql),
+                    there = server.answers(limits.connect) => if !there {
+                        return Err(late("the server has stopped answering"));
+                    }
+                }
+            }
+            Err(late(&format!("no answer to a statement within {} s", within.as_secs())))
+        });
+        if matches!(waited, Err(Fail::Io(_))) {
+            driver.end();
+        }
+        waited
+    }
+}
+
+fn late(cause: &str) -> Fail {
+    Fail::Io(std::io::Error::new(TimedOut, cause))
+}
+
+/// The answer, while the traffic is kept going; or why that broke.
+async fn answered<T>(
+    traffic: &mut Fuse<Traffic>,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    pin_mut!(answer);
+    poll_fn(|cx| {
+        if let Poll::Ready(Err(error)) = traffic.poll_unpin(cx) {
+            return Poll::Ready(Err(error));
+        }
+        answer.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// A runtime that works while somebody blocks on it. Dropped, it waits for nothing, not even for
+/// the look-up of a name, and so may be dropped anywhere.
+struct Driver(Option<Runtime>);
+
+impl Driver {
+    fn new() -> std::io::Result<Self> {
+        Builder::new_current_thread().enable_all().build().map(|runtime| Self(Some(runtime)))
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = Result<T, Fail>>) -> Result<T, Fail> {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(work),
+            None => Err(super::lost()),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.end();
     }
 }

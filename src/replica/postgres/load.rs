@@ -3,16 +3,17 @@
 //! Hides the `COPY` protocol's framing. Invariants: one buffer, whatever the number of rows; values
 //! that do not fit are gathered for one batch at most before they are written.
 
+use super::super::book::Plan;
 use super::book::Made;
+use super::change::Streamed;
 use super::encode::{self, Moment};
 use super::fail::Fail;
+use super::link::CopyIn;
 use super::odd::Odd;
-use super::plan::Plan;
-use super::{Streamed, Work, make, quoted};
+use super::{Work, make, quoted};
 use crate::replica::{Applied, Fed};
 use crmsync_core::domain::{Batch, Time};
 use std::fmt::Write as _;
-use std::io::Write;
 
 /// Bytes gathered before they are handed to the connection.
 const BUFFER: usize = 128 * 1024;
@@ -49,7 +50,7 @@ pub(super) fn copy(
             }
         };
         out.extend_from_slice(encode::END);
-        copy.write_all(&out)?;
+        copy.write(&out)?;
         copy.finish()?;
         work.seq = seq;
         odd.keep(work, now, None)?;
@@ -80,7 +81,7 @@ fn rows(
     seq: &mut i64,
     odd: &mut Odd,
     out: &mut Vec<u8>,
-    copy: &mut impl Write,
+    copy: &mut CopyIn<'_>,
 ) -> Result<Applied, Fail> {
     let mut applied = Applied { rows: batch.rows() as u64, ..Applied::default() };
     let (columns, mut found) = (plan.width(3)?, Vec::new());
@@ -103,7 +104,7 @@ fn rows(
         applied.changed += 1;
         applied.deleted += u64::from(deleted.is_some());
         if out.len() >= BUFFER {
-            copy.write_all(out)?;
+            copy.write(out)?;
             out.clear();
         }
     }

@@ -8,8 +8,8 @@ use super::book::{Made, Table};
 use super::fail::Fail;
 use super::tables::{comment, key_type, sql_type};
 use super::{Work, literal, quoted};
-use postgres::error::SqlState;
 use std::fmt::Write;
+use tokio_postgres::error::SqlState;
 
 /// Makes the table unless it is there. Nobody else sees it before the transaction ends.
 pub(super) fn table(work: &mut Work<'_>, object: &str) -> Result<(), Fail> {
@@ -54,7 +54,7 @@ pub(super) fn keyed(work: &mut Work<'_>, object: &str) -> Result<(), Fail> {
     if table.made.has_key() {
         return Ok(());
     }
-    work.db.batch("SET LOCAL statement_timeout = 0")?;
+    work.db.take_long()?;
     let (name, key) = (quoted(&table.name), quoted(&table.key_column()?.column));
     let unique = format!("CREATE UNIQUE INDEX ON {name} ({key})");
     if !attempt(work, &unique, &SqlState::UNIQUE_VIOLATION)? {

@@ -4,18 +4,17 @@
 //! row alone, and merged by one statement that touches a row only if something in it differs.
 //! Invariant: what changes nothing writes nothing but the temporary table.
 
+use super::super::book::{Plan, Target};
 use super::book::{Key, Table};
 use super::encode::{self, Moment};
 use super::fail::Fail;
 use super::odd::{self, Odd};
-use super::plan::{Plan, Target};
 use super::tables::{key_type, sql_type};
 use super::{Work, make, quoted};
 use crate::replica::{Applied, Mode};
 use crmsync_core::domain::{Batch, FieldType, Time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::sync::Arc;
 
 const BUFFER: usize = 128 * 1024;
@@ -159,12 +158,12 @@ fn stage(
             odd.add(plan, batch, *row, *key, &found);
         }
         if out.len() >= BUFFER {
-            copy.write_all(&out)?;
+            copy.write(&out)?;
             out.clear();
         }
     }
     out.extend_from_slice(encode::END);
-    copy.write_all(&out)?;
+    copy.write(&out)?;
     copy.finish()?;
     Ok(count)
 }

@@ -6,6 +6,7 @@
 //! after; readers are never locked out by a load.
 
 mod book;
+mod change;
 mod encode;
 mod fail;
 mod link;
@@ -20,22 +21,24 @@ mod places;
 mod plan;
 mod read;
 mod schema;
+mod server;
 mod sweep;
 mod tables;
 
-pub use link::Server;
 pub(in crate::replica) use places::{exists, remove, rename};
+pub use server::Server;
 
 use super::{
-    Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError, SweepPlan,
+    Applied, Change, Counts, Fed, Into, LayoutChange, Owner, Replica, ReplicaError, SweepPlan,
 };
-use book::Book;
-use crmsync_core::domain::{Batch, ObjectSchema, Time};
+use book::{Book, Made};
+use change::{one, streamed, whose_table, words};
+use crmsync_core::domain::{ObjectSchema, Time};
 use fail::Fail;
-use link::Db;
-use postgres::error::SqlState;
+use link::{Db, Limits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 
 /// Waits in ms between attempts to get a lock for a change of a table, shared by all tables between
 /// two claims; with the lock's own time-out of 1 s some 5 s in all.
@@ -62,6 +65,7 @@ pub struct Postgres {
     link: Option<Db>,
     /// A transaction is open; still so when a new one begins, somebody panicked within it.
     busy: bool,
+    limits: Limits,
     /// How many of [`AGAIN`] are left, the last first.
     patience: usize,
     book: Book,
@@ -92,12 +96,23 @@ impl Postgres {
             owner: None,
             link: None,
             busy: false,
+            limits: Limits::default(),
             patience: AGAIN.len(),
             book: Book::default(),
             plans: merge::Plans::default(),
         };
         replica.connected().map_err(|e| e.at(&replica.path, "opening the replica"))?;
         Ok(replica)
+    }
+
+    /// For tests that do not wait as long as the daemon: `quiet` until a sign of life is asked
+    /// for, `within` for any statement.
+    #[cfg(test)]
+    pub(in crate::replica) fn hurry(&mut self, quiet: Duration, within: Duration) {
+        let (statement, long) = (within, within);
+        let grace = Duration::from_secs(1);
+        self.limits = Limits { quiet, statement, long, grace, ..Limits::default() };
+        self.link = None;
     }
 
     /// The session, made if there is none.
@@ -107,7 +122,8 @@ impl Postgres {
         }
         self.link = None;
         self.busy = false;
-        let mut db = self.server.connect(&self.schema, &self.name).map_err(Fail::Said)?;
+        let mut db =
+            Db::connect(&self.server, self.limits, &self.schema, &self.name).map_err(Fail::Said)?;
         open::prepare(&mut db, &self.schema, &self.path)?;
         open::admit(&mut db, &self.schema, &self.server)?;
         self.book = Book::load(&mut db)?;
@@ -143,11 +159,10 @@ impl Postgres {
 
     /// Begins a transaction. A session that was lost while nobody used it is made again.
     fn begin(&mut self) -> Result<(), Fail> {
-        const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
         let had = self.link.is_some();
-        let mut begun = self.on(|db, _| db.batch(BEGIN));
+        let mut begun = self.on(|db, _| db.begin());
         if had && begun.as_ref().is_err_and(Fail::is_lost) {
-            begun = self.on(|db, _| db.batch(BEGIN));
+            begun = self.on(|db, _| db.begin());
         }
         self.busy = begun.is_ok();
         begun
@@ -241,15 +256,15 @@ impl Replica for Postgres {
     ) -> Result<LayoutChange, ReplicaError> {
         let doing = format!("laying out the table of {}", object.name);
         self.connected().map_err(|e| e.at(&self.path, &doing))?;
-        if self.owner.is_some() && tables::is_laid_out(&self.book, object, fields) {
+        let unnamed = self.book.tables.get(&object.name).is_some_and(|t| t.made == Made::Unique);
+        if self.owner.is_some() && !unnamed && self.book.is_laid_out(object, fields) {
             return Ok(LayoutChange::default());
         }
         loop {
             let (mut at, within) = (None, if self.patience > 0 { "1s" } else { "100ms" });
             let done = self.transact(|work| {
-                work.db.batch(&format!(
-                    "SET LOCAL lock_timeout = '{within}'; SET LOCAL statement_timeout = 0"
-                ))?;
+                work.db.take_long()?;
+                work.db.batch(&format!("SET LOCAL lock_timeout = '{within}'"))?;
                 at = Some(object.name.as_str());
                 tables::lay_out(work, object, fields, now).map(Some)
             });
@@ -307,7 +322,7 @@ impl Replica for Postgres {
         let mut reached = None;
         let done = self.transact(|work| {
             // The source sets the pace of a copy.
-            work.db.batch("SET LOCAL statement_timeout = 0")?;
+            work.db.take_long()?;
             reached = Some(object);
             let Some((total, state, key)) = streamed(work, object, fields, into, at, &mut next)?
             else {
@@ -372,18 +387,10 @@ impl Replica for Postgres {
 
     fn close(self: Box<Self>) -> Result<(), ReplicaError> {
         // Nothing is open between two calls; the server forgets the session.
-        let mut this = *self;
-        drop(this.link.take());
-        Ok(())
-    }
-}
-
-impl Drop for Postgres {
-    /// The client's own runtime must not end where others' futures run.
-    fn drop(&mut self) {
-        if let Some(link) = self.link.take() {
-            std::thread::spawn(move || drop(link));
+        if let Some(link) = self.link {
+            link.end();
         }
+        Ok(())
     }
 }
 
@@ -391,92 +398,6 @@ impl Postgres {
     /// On the session of the open transaction: it is not made anew when lost.
     fn on_open<T>(&mut self, f: impl FnOnce(&mut Db) -> Result<T, Fail>) -> Result<T, Fail> {
         self.link.as_mut().map_or_else(|| Err(lost()), f)
-    }
-}
-
-/// What was streamed, and the state and key of its commit; `None` if it was aborted.
-type Streamed = Option<(Applied, String, bool)>;
-
-fn streamed(
-    work: &mut Work<'_>,
-    object: &str,
-    fields: &[String],
-    into: Into,
-    at: Time,
-    next: &mut dyn FnMut() -> Fed,
-) -> Result<Streamed, Fail> {
-    if into == Into::FirstLoad && !work.book.table(object)?.made.has_key() {
-        return load::copy(work, object, fields, at, next);
-    }
-    let mut total = Applied::default();
-    loop {
-        match next() {
-            Fed::Batch(batch) => total.add(&merged(work, object, fields, into, &batch, at)?),
-            Fed::Commit { state, key } => return Ok(Some((total, state, key))),
-            Fed::Abort => return Ok(None),
-        }
-    }
-}
-
-fn merged(
-    work: &mut Work<'_>,
-    object: &str,
-    fields: &[String],
-    into: Into,
-    batch: &Batch,
-    at: Time,
-) -> Result<Applied, Fail> {
-    match into {
-        Into::FirstLoad => merge::merge(work, object, fields, batch, Mode::Upsert, at),
-        Into::Rows(mode) => merge::merge(work, object, fields, batch, mode, at),
-        Into::SweepKeys => sweep::keys(work, object, batch),
-    }
-}
-
-fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
-    match *change {
-        Change::Rows { object, fields, batch, mode, at } => {
-            merge::merge(work, object, fields, batch, mode, at)
-        }
-        Change::State { object, state } => tables::state(work, object, state),
-        Change::Deleted { object, ids, policy, at } => {
-            sweep::deleted(work, object, ids, policy, at)
-        }
-        Change::SweepBegin { object } => sweep::begin(work, object),
-        Change::SweepKeys { object, batch } => sweep::keys(work, object, batch),
-        Change::SweepEnd { object, as_, guard, at } => sweep::end(work, object, as_, guard, at),
-        Change::Key { object } => make::keyed(work, object).map(|()| Applied::default()),
-        Change::Forget { object } => tables::forget(work, object),
-        Change::Erase { before } => sweep::erase(work, before),
-    }
-}
-
-fn words(change: &Change<'_>) -> String {
-    match change {
-        Change::Rows { object, .. } => format!("writing rows of {object}"),
-        Change::State { object, .. } => format!("writing the state of {object}"),
-        Change::Deleted { object, .. } => format!("marking deleted rows of {object}"),
-        Change::SweepBegin { object }
-        | Change::SweepKeys { object, .. }
-        | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
-        Change::Key { object } => format!("building the key of {object}"),
-        Change::Forget { object } => format!("forgetting {object}"),
-        Change::Erase { .. } => "erasing deleted rows".to_owned(),
-    }
-}
-
-/// The object on whose table it works.
-fn whose_table<'a>(change: &Change<'a>) -> Option<&'a str> {
-    match *change {
-        Change::Rows { object, .. }
-        | Change::Deleted { object, .. }
-        | Change::SweepEnd { object, .. }
-        | Change::Key { object }
-        | Change::Forget { object } => Some(object),
-        Change::State { .. }
-        | Change::SweepBegin { .. }
-        | Change::SweepKeys { .. }
-        | Change::Erase { .. } => None,
     }
 }
 

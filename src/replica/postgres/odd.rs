@@ -2,10 +2,11 @@
 //!
 //! Invariant: what was noted before with the same text and reason is not written again.
 
+use super::super::book::Plan;
 use super::book::Key;
 use super::encode::Moment;
 use super::fail::Fail;
-use super::plan::{Found, Plan};
+use super::plan::Found;
 use super::{Work, quoted};
 use crmsync_core::domain::{Batch, FieldType};
 use std::collections::BTreeMap;

@@ -5,7 +5,8 @@
 
 use super::super::{Owner, ReplicaError};
 use super::fail::{Fail, unavailable};
-use super::link::{Db, Server};
+use super::link::Db;
+use super::server::Server;
 use super::{quoted, schema};
 use std::collections::BTreeMap;
 

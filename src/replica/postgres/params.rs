@@ -1,9 +1,9 @@
 //! Times as parameters of statements.
 
 use super::encode::Moment;
-use postgres::types::private::BytesMut;
-use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use bytes::BytesMut;
 use std::error::Error;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 impl ToSql for Moment {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {

@@ -4,9 +4,10 @@
 
 use super::super::ReplicaError;
 use super::fail::{Fail, unavailable};
-use super::link::{Db, Server};
+use super::link::{Db, Limits};
 use super::quoted;
-use postgres::error::SqlState;
+use super::server::Server;
+use tokio_postgres::error::SqlState;
 
 pub(super) fn words(server: &Server, schema: &str) -> String {
     format!("{server} schema {schema}")
@@ -76,7 +77,7 @@ fn on<T: Send>(
     let path = words(server, schema);
     std::thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let mut db = server.connect("pg_catalog", "places")?;
+            let mut db = Db::connect(server, Limits::default(), "pg_catalog", "places")?;
             f(&mut db).map_err(|e| e.at(&path, doing))
         });
         work.join().unwrap_or_else(|_| {

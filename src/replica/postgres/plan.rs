@@ -1,71 +1,16 @@
-//! How the columns of a batch go into a table.
+//! Rows of a batch in the wire format of a copy.
 
+use super::super::book::Plan;
 use super::super::value::{self, Cell};
-use super::book::{Key, Table, key_kind};
+use super::book::Key;
 use super::encode::{self, Moment};
 use super::fail::Fail;
 use crmsync_core::domain::{Batch, FieldType};
-use std::collections::BTreeSet;
-
-/// For one object and list of fields.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) fields: Vec<String>,
-    /// The key first.
-    pub(super) targets: Vec<Target>,
-    /// Index into `targets`.
-    pub(super) stamp: Option<usize>,
-    flag: Option<usize>,
-}
-
-#[derive(Debug)]
-pub(super) struct Target {
-    /// Column of the batch.
-    pub(super) from: usize,
-    /// Name in the table, unquoted.
-    pub(super) column: String,
-    pub(super) kind: FieldType,
-}
 
 /// Values of one row that do not fit: target and reason.
 pub(super) type Found = Vec<(usize, &'static str)>;
 
 impl Plan {
-    pub(super) fn new(table: &Table, fields: &[String]) -> Result<Self, Fail> {
-        let key = table.key_column()?;
-        let mut targets: Vec<Target> = Vec::with_capacity(fields.len());
-        let mut used = BTreeSet::new();
-        for (from, field) in fields.iter().enumerate() {
-            let column = table
-                .column(field)
-                .ok_or_else(|| Fail::Bug(format!("field {field} has no column yet")))?;
-            if used.insert(&column.column) {
-                let kind = if from == 0 { key_kind(column.kind) } else { column.kind };
-                targets.push(Target { from, column: column.column.clone(), kind });
-            }
-        }
-        if targets.first().is_none_or(|t| t.column != key.column) {
-            return Err(Fail::Bug(format!("the first field is not the key {}", table.key)));
-        }
-        let place = |field: Option<&str>, kind: FieldType| {
-            let column = table.column(field?)?;
-            targets.iter().position(|t| t.column == column.column && t.kind == kind)
-        };
-        let stamp = place(table.stamp.as_deref(), FieldType::DateTime);
-        let flag = place(table.flag.as_deref(), FieldType::Boolean);
-        Ok(Self { fields: fields.to_vec(), targets, stamp, flag })
-    }
-
-    pub(super) fn check(&self, batch: &Batch) -> Result<(), Fail> {
-        let (columns, fields) = (batch.columns(), self.fields.len());
-        if batch.rows() > 0 && columns != fields {
-            return Err(Fail::Bug(format!(
-                "a batch of {columns} columns came for {fields} fields"
-            )));
-        }
-        Ok(())
-    }
-
     /// The key of a row; `None` if it has no usable one.
     pub(super) fn key<'a>(&self, batch: &'a Batch, row: usize) -> Option<Key<'a>> {
         Key::of(self.targets[0].kind, batch.key(row)?)

@@ -60,7 +60,7 @@ fn told(
     let numbers: Vec<i64> = page.iter().filter_map(|(key, _)| key.number()).collect();
     let texts: Vec<_> = page.iter().map(|(key, _)| key.plain()).collect();
     let is_number = numbers.len() == page.len();
-    let (array, keys): (_, &(dyn postgres::types::ToSql + Sync)) =
+    let (array, keys): (_, &(dyn tokio_postgres::types::ToSql + Sync)) =
         if is_number { ("bigint[]", &numbers) } else { ("text[]", &texts) };
     // Undeleted since, if the record was written later than it was deleted.
     let still = table.stamp_column().map_or(String::new(), |stamp| {

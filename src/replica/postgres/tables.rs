@@ -3,9 +3,10 @@
 //! A new object's table is laid out in the book and made later, see [`make`](super::make). Altering
 //! an existing one takes a lock that readers notice, so it waits for it only shortly.
 
+use super::super::book::{key_kind, word};
 use super::super::layout::{self, Alter, Column};
 use super::super::{Applied, LayoutChange, ReplicaError, naming};
-use super::book::{Book, Made, Table, key_kind, word};
+use super::book::{Made, Table};
 use super::encode::Moment;
 use super::fail::Fail;
 use super::make;
@@ -45,19 +46,11 @@ pub(super) fn lay_out(
     fields: &[String],
     now: Time,
 ) -> Result<LayoutChange, Fail> {
-    let Some(key) = object.field(&object.key) else {
-        return Err(Fail::Bug(format!("the schema has no key field {}", object.key)));
-    };
     let known = work.book.tables.get(&object.name).cloned();
+    let key = Table::key_field(known.as_ref(), object)?;
     let before: &[Column] = known.as_ref().map_or(&[], |t| &t.columns);
     let plan = layout::plan(before, object, fields);
     fits(object, &plan.columns, work.path)?;
-    if let Some(table) = &known
-        && !table.key_column()?.field.eq_ignore_ascii_case(&key.name)
-    {
-        let (old, new) = (&table.key, &key.name);
-        return Err(Fail::Bug(format!("the key field changed from {old} to {new}")));
-    }
     let name = match &known {
         Some(table) => table.name.clone(),
         None => unused(work, &object.name)?,
@@ -72,7 +65,7 @@ pub(super) fn lay_out(
         made,
         columns: plan.columns.clone(),
     };
-    note(work, &object.name, known.as_ref(), &after, now)?;
+    note(work, object, known.as_ref(), &after, now)?;
     if made != Made::Later {
         alter(work, known.as_ref(), &after, &plan.alter)?;
     }
@@ -85,22 +78,6 @@ pub(super) fn lay_out(
         make::name_key(work, &object.name)?;
     }
     Ok(plan.change)
-}
-
-/// Whether [`lay_out`] would change nothing: most runs find it so, and need no transaction.
-pub(super) fn is_laid_out(book: &Book, object: &ObjectSchema, fields: &[String]) -> bool {
-    book.tables.get(&object.name).is_some_and(|t| {
-        let plan = layout::plan(&t.columns, object, fields);
-        t.made != Made::Unique
-            && same_facts(t, &object.label, object.stamp.as_ref(), object.deleted_flag.as_ref())
-            && plan.columns == t.columns
-            && plan.change == LayoutChange::default()
-            && t.key.eq_ignore_ascii_case(&object.key)
-    })
-}
-
-fn same_facts(t: &Table, label: &str, stamp: Option<&String>, flag: Option<&String>) -> bool {
-    t.label == label && t.stamp.as_ref() == stamp && t.flag.as_ref() == flag
 }
 
 /// What a page cannot hold is refused before it is loaded.
@@ -148,20 +125,18 @@ fn unused(work: &mut Work<'_>, object: &str) -> Result<String, Fail> {
 /// Brings `_crmsync_object` and `_crmsync_field` up to date; what is the same is not written.
 fn note(
     work: &mut Work<'_>,
-    object: &str,
+    object: &ObjectSchema,
     before: Option<&Table>,
     after: &Table,
     now: Time,
 ) -> Result<(), Fail> {
-    let same = before
-        .is_some_and(|t| same_facts(t, &after.label, after.stamp.as_ref(), after.flag.as_ref()));
-    if !same {
+    if !before.is_some_and(|t| t.is_as(object)) {
         work.db.execute(
             r#"INSERT INTO "_crmsync_object" ("object", "table_name", "label", "key_field", "stamp_field", "deleted_flag_field", "made")
                VALUES ($1, $2, $3, $4, $5, $6, $7)
                ON CONFLICT ("object") DO UPDATE SET "table_name" = $2, "label" = $3, "key_field" = $4,
                  "stamp_field" = $5, "deleted_flag_field" = $6, "made" = $7"#,
-            &[&object, &after.name, &after.label, &after.key, &after.stamp, &after.flag, &after.made.word()],
+            &[&object.name, &after.name, &after.label, &after.key, &after.stamp, &after.flag, &after.made.word()],
         )?;
     }
     let now = Moment::of(now);
@@ -176,7 +151,7 @@ fn note(
                  "kind" = $5, "source_type" = $6, "position" = $7, "current" = $8, "selected" = $9,
                  "gone_at" = CASE WHEN $11::boolean THEN coalesce(f."gone_at", $10::timestamptz) END"#,
             &[
-                &object,
+                &object.name,
                 &c.column,
                 &c.field,
                 &c.label,

@@ -3,26 +3,13 @@
 use super::super::layout::Column;
 use super::super::value::{self, Cell};
 use super::fail::Fail;
+use crate::replica::book::{self, key_kind};
 use crmsync_core::domain::FieldType;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
 
-/// Tables by object.
-#[derive(Debug, Default)]
-pub(super) struct Book {
-    pub(super) tables: BTreeMap<String, Table>,
-}
-
-/// One object's table.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) name: String,
-    pub(super) label: String,
-    pub(super) key: String,
-    pub(super) stamp: Option<String>,
-    pub(super) flag: Option<String>,
-    pub(super) columns: Vec<Column>,
-}
+/// How far a table is made the file itself says.
+pub(super) type Book = book::Book<()>;
+pub(super) type Table = book::Table<()>;
 
 impl Book {
     pub(super) fn load(db: &Connection) -> Result<Self, Fail> {
@@ -39,6 +26,7 @@ impl Book {
                 key: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
                 stamp: row.get(4)?,
                 flag: row.get(5)?,
+                made: (),
                 columns: Vec::new(),
             };
             book.tables.insert(row.get(0)?, table);
@@ -58,7 +46,7 @@ impl Book {
             table.columns.push(Column {
                 field: row.get(1)?,
                 column: row.get(2)?,
-                kind: kind(&word)?,
+                kind: book::kind(&word)?,
                 label: row.get(4)?,
                 source_type: row.get(5)?,
                 current: row.get(6)?,
@@ -68,35 +56,6 @@ impl Book {
         }
         Ok(book)
     }
-
-    pub(super) fn table(&self, object: &str) -> Result<&Table, Fail> {
-        self.tables.get(object).ok_or_else(|| Fail::Bug(format!("{object} has no table yet")))
-    }
-}
-
-impl Table {
-    /// The column in which a field's values are now.
-    pub(super) fn column(&self, field: &str) -> Option<&Column> {
-        let current = || self.columns.iter().filter(|c| c.current);
-        current()
-            .find(|c| c.field == field)
-            .or_else(|| current().find(|c| c.field.eq_ignore_ascii_case(field)))
-    }
-
-    pub(super) fn key_column(&self) -> Result<&Column, Fail> {
-        self.column(&self.key)
-            .ok_or_else(|| Fail::Bug(format!("table {} has no key column", self.name)))
-    }
-
-    /// The column of the modification stamp, where it can be compared.
-    pub(super) fn stamp_column(&self) -> Option<&Column> {
-        self.column(self.stamp.as_deref()?).filter(|c| c.kind == FieldType::DateTime)
-    }
-}
-
-/// Keys are whole numbers or texts.
-pub(super) fn key_kind(kind: FieldType) -> FieldType {
-    if kind == FieldType::Integer { FieldType::Integer } else { FieldType::Text }
 }
 
 /// A key as it stands in its column; `None` if it cannot be one.
@@ -105,32 +64,4 @@ pub(super) fn key_cell(kind: FieldType, text: &str) -> Option<Cell<'_>> {
         (Cell::Null | Cell::Text(""), _) | (_, Some(_)) => None,
         (cell, None) => Some(cell),
     }
-}
-
-/// The stored word of a kind.
-pub(super) fn word(kind: FieldType) -> &'static str {
-    match kind {
-        FieldType::Text => "text",
-        FieldType::Boolean => "boolean",
-        FieldType::Integer => "integer",
-        FieldType::Decimal => "decimal",
-        FieldType::Date => "date",
-        FieldType::TimeOfDay => "time-of-day",
-        FieldType::DateTime => "date-time",
-        FieldType::Json => "json",
-    }
-}
-
-fn kind(word: &str) -> Result<FieldType, Fail> {
-    Ok(match word {
-        "text" => FieldType::Text,
-        "boolean" => FieldType::Boolean,
-        "integer" => FieldType::Integer,
-        "decimal" => FieldType::Decimal,
-        "date" => FieldType::Date,
-        "time-of-day" => FieldType::TimeOfDay,
-        "date-time" => FieldType::DateTime,
-        "json" => FieldType::Json,
-        other => return Err(Fail::Bug(format!("`_crmsync_field` has the unknown kind `{other}`"))),
-    })
 }

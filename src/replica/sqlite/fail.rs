@@ -1,6 +1,7 @@
 //! From the database's error codes to what the caller can do.
 
 use super::super::ReplicaError;
+use super::super::book::Mistake;
 use rusqlite::ErrorCode;
 use std::path::Path;
 
@@ -15,6 +16,12 @@ pub(super) enum Fail {
 impl From<rusqlite::Error> for Fail {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Mistake> for Fail {
+    fn from(Mistake(cause): Mistake) -> Self {
+        Self::Bug(cause)
     }
 }
 

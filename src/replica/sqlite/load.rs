@@ -5,12 +5,13 @@
 //! the key calls [`key`] first. Invariant: a table with its key looks as if it had been created
 //! with it; of rows with equal keys the last one is left.
 
+use super::super::book::Plan;
 use super::super::value::{self, Cell};
 use super::super::{Applied, Mode};
 use super::book::key_cell;
 use super::fail::Fail;
 use super::odd::Odd;
-use super::rows::{Plan, check_columns, plan};
+use super::rows::{Way, way};
 use super::tables::{self, own_index};
 use super::{Work, quoted};
 use crmsync_core::domain::{Batch, Time};
@@ -158,7 +159,7 @@ fn drop_earlier(db: &Connection, object: &str, table: &str, key: &str) -> Result
 
 /// Appends batches to a keyless table.
 pub(super) struct Appender<'a> {
-    plan: Arc<Plan>,
+    way: Arc<Way>,
     insert: CachedStatement<'a>,
     odd: Odd<'a>,
     now: value::Short,
@@ -179,14 +180,14 @@ impl<'a> Appender<'a> {
         if !remake(work, object)? {
             return Ok(None);
         }
-        let plan = plan(work, object, fields, Mode::Upsert)?;
-        let mut insert = work.db.prepare_cached(&plan.append)?;
+        let way = way(work, object, fields, Mode::Upsert)?;
+        let mut insert = work.db.prepare_cached(&way.append)?;
         let now = value::stamp(at);
-        let n = plan.targets.len();
+        let n = way.plan.targets.len();
         insert.clear_bindings();
         insert.raw_bind_parameter(n + 1, now.as_str())?;
         let odd = Odd::new(work.db, object, at)?;
-        Ok(Some(Self { plan, insert, odd, now, bound: vec![false; n], marked: false }))
+        Ok(Some(Self { way, insert, odd, now, bound: vec![false; n], marked: false }))
     }
 
     pub(super) fn append(&mut self, work: &mut Work<'_>, batch: &Batch) -> Result<Applied, Fail> {
@@ -194,8 +195,9 @@ impl<'a> Appender<'a> {
         if applied.rows == 0 {
             return Ok(applied);
         }
-        check_columns(batch, &self.plan)?;
-        let plan = self.plan.clone();
+        let way = self.way.clone();
+        let plan = &way.plan;
+        plan.check(batch)?;
         let n = plan.targets.len();
         for row in 0..batch.rows() {
             let raw = batch.key(row).unwrap_or_default();
@@ -205,11 +207,11 @@ impl<'a> Appender<'a> {
                 continue;
             };
             self.insert.raw_bind_parameter(1, &key)?;
-            let deleted = self.values(&plan, batch, row)?;
+            let deleted = self.values(plan, batch, row)?;
             work.seq += 1;
             self.insert.raw_bind_parameter(n + 2, work.seq)?;
             if deleted || self.marked {
-                self.mark(&plan, batch, row, deleted)?;
+                self.mark(plan, batch, row, deleted)?;
             }
             self.insert.raw_execute()?;
             applied.deleted += u64::from(deleted);

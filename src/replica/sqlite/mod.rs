@@ -45,14 +45,14 @@ pub struct Sqlite {
     /// As whom we write.
     owner: Option<Owner>,
     book: Book,
-    plans: rows::Plans,
+    ways: rows::Ways,
 }
 
 /// A write transaction in which the file is known to be ours.
 struct Work<'a> {
     db: &'a Connection,
     book: &'a Book,
-    plans: &'a mut rows::Plans,
+    ways: &'a mut rows::Ways,
     /// Last used number of `_crmsync_seq`.
     seq: i64,
 }
@@ -75,7 +75,7 @@ impl Sqlite {
             name: name.to_owned(),
             owner: None,
             book,
-            plans: rows::Plans::default(),
+            ways: rows::Ways::default(),
         })
     }
 
@@ -111,7 +111,7 @@ impl Sqlite {
             .query_row([], |r| r.get(0))
             .optional()?
             .unwrap_or(0);
-        let mut work = Work { db: &tx, book: &self.book, plans: &mut self.plans, seq: before };
+        let mut work = Work { db: &tx, book: &self.book, ways: &mut self.ways, seq: before };
         let Some(value) = f(&mut work)? else {
             tx.rollback()?;
             return Ok(None);
@@ -127,7 +127,7 @@ impl Sqlite {
 
     /// After tables have changed (or might have).
     fn reload(&mut self) -> Result<(), ReplicaError> {
-        self.plans = rows::Plans::default();
+        self.ways = rows::Ways::default();
         self.book =
             Book::load(&self.connection).map_err(|e| e.at(&self.path, "reading the layout"))?;
         Ok(())
@@ -157,7 +157,7 @@ impl Replica for Sqlite {
         fields: &[String],
         now: Time,
     ) -> Result<LayoutChange, ReplicaError> {
-        if self.owner.is_some() && tables::is_laid_out(&self.book, object, fields) {
+        if self.owner.is_some() && self.book.is_laid_out(object, fields) {
             return Ok(LayoutChange::default());
         }
         let done = self.transact(|work| tables::lay_out(work, object, fields, now).map(Some));

@@ -1,9 +1,9 @@
 //! `_crmsync_odd`: values that do not fit their column, kept raw with the reason.
 
+use super::super::book::Target;
 use super::super::value::{self, Cell};
 use super::book::key_cell;
 use super::fail::Fail;
-use super::rows::Target;
 use crmsync_core::domain::{Batch, Time};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};

@@ -4,16 +4,17 @@
 //! existing row, and an update that touches a row only if something in it differs. Values are
 //! bound borrowed. Rows go in key order, so that pages of the index are visited once.
 
+use super::super::book::{Plan, Target};
 use super::super::value::{self, Cell};
 use super::super::{Applied, Mode};
-use super::book::{Table, key_cell, key_kind};
+use super::book::key_cell;
 use super::fail::Fail;
 use super::odd::Odd;
 use super::{Work, quoted};
 use crmsync_core::domain::{Batch, FieldType, Time};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, params};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -31,60 +32,18 @@ impl ToSql for Cell<'_> {
     }
 }
 
-/// The last plan of each object and mode.
-pub(super) type Plans = BTreeMap<(String, Mode), Arc<Plan>>;
+/// The last way of each object and mode.
+pub(super) type Ways = BTreeMap<(String, Mode), Arc<Way>>;
 
-/// How the columns of a batch go into the table.
+/// Statements of one plan.
 #[derive(Debug)]
-pub(super) struct Plan {
-    fields: Vec<String>,
-    pub(super) targets: Vec<Target>,
+pub(super) struct Way {
+    pub(super) plan: Plan,
     insert: String,
     /// The insert for a table without a key.
     pub(super) append: String,
     /// Absent for a `Fill` of nothing but the key.
     update: Option<String>,
-    /// Index into `targets`.
-    pub(super) stamp: Option<usize>,
-    pub(super) flag: Option<usize>,
-}
-
-#[derive(Debug)]
-pub(super) struct Target {
-    /// Column of the batch.
-    pub(super) from: usize,
-    /// Name in the table, unquoted.
-    pub(super) column: String,
-    pub(super) kind: FieldType,
-}
-
-impl Plan {
-    fn new(table: &Table, fields: &[String], mode: Mode) -> Result<Self, Fail> {
-        let key = table.key_column()?;
-        let mut targets: Vec<Target> = Vec::with_capacity(fields.len());
-        let mut used = BTreeSet::new();
-        for (from, field) in fields.iter().enumerate() {
-            let column = table
-                .column(field)
-                .ok_or_else(|| Fail::Bug(format!("field {field} has no column yet")))?;
-            if used.insert(&column.column) {
-                let kind = if from == 0 { key_kind(column.kind) } else { column.kind };
-                targets.push(Target { from, column: column.column.clone(), kind });
-            }
-        }
-        if targets.first().is_none_or(|t| t.column != key.column) {
-            return Err(Fail::Bug(format!("the first field is not the key {}", table.key)));
-        }
-        let place = |field: Option<&str>, kind: FieldType| {
-            let column = table.column(field?)?;
-            targets.iter().position(|t| t.column == column.column && t.kind == kind)
-        };
-        let stamp = place(table.stamp.as_deref(), FieldType::DateTime);
-        let flag = place(table.flag.as_deref(), FieldType::Boolean);
-        let (append, update) = statements(&table.name, &targets, mode, stamp.is_some());
-        let insert = format!("{append} ON CONFLICT DO NOTHING");
-        Ok(Self { fields: fields.to_vec(), targets, insert, append, update, stamp, flag })
-    }
 }
 
 /// Parameters: one per target, then `_synced_at`, `_crmsync_seq`, and but for `Fill` `_deleted_at`.
@@ -144,28 +103,24 @@ fn statements(
     (insert, update)
 }
 
-/// The plan for these fields, the last one if they are the same.
-pub(super) fn plan(
+/// The way for these fields, the last one if they are the same.
+pub(super) fn way(
     work: &mut Work<'_>,
     object: &str,
     fields: &[String],
     mode: Mode,
-) -> Result<Arc<Plan>, Fail> {
+) -> Result<Arc<Way>, Fail> {
     let place = (object.to_owned(), mode);
-    if let Some(plan) = work.plans.get(&place).filter(|plan| plan.fields == fields) {
-        return Ok(plan.clone());
+    if let Some(way) = work.ways.get(&place).filter(|way| way.plan.fields == fields) {
+        return Ok(way.clone());
     }
-    let plan = Arc::new(Plan::new(work.book.table(object)?, fields, mode)?);
-    work.plans.insert(place, plan.clone());
-    Ok(plan)
-}
-
-pub(super) fn check_columns(batch: &Batch, plan: &Plan) -> Result<(), Fail> {
-    let (columns, fields) = (batch.columns(), plan.fields.len());
-    if columns == fields {
-        return Ok(());
-    }
-    Err(Fail::Bug(format!("a batch of {columns} columns came for {fields} fields")))
+    let table = work.book.table(object)?;
+    let plan = Plan::new(table, fields)?;
+    let (append, update) = statements(&table.name, &plan.targets, mode, plan.stamp.is_some());
+    let insert = format!("{append} ON CONFLICT DO NOTHING");
+    let way = Arc::new(Way { plan, insert, append, update });
+    work.ways.insert(place, way.clone());
+    Ok(way)
 }
 
 pub(super) fn merge(
@@ -180,12 +135,13 @@ pub(super) fn merge(
     if applied.rows == 0 {
         return Ok(applied);
     }
-    let plan = plan(work, object, fields, mode)?;
-    check_columns(batch, &plan)?;
+    let way = way(work, object, fields, mode)?;
+    let plan = &way.plan;
+    plan.check(batch)?;
     let table = work.book.table(object)?;
     let mut odd = Odd::new(work.db, object, at)?;
-    let mut insert = work.db.prepare_cached(&plan.insert)?;
-    let mut update = match &plan.update {
+    let mut insert = work.db.prepare_cached(&way.insert)?;
+    let mut update = match &way.update {
         Some(sql) => Some(work.db.prepare_cached(sql)?),
         None => None,
     };

@@ -1,8 +1,9 @@
 //! Tables made and altered; states; forgetting.
 
+use super::super::book::{key_kind, word};
 use super::super::layout::{self, Alter, Column};
 use super::super::{Applied, LayoutChange, naming};
-use super::book::{Book, Table, key_kind, word};
+use super::book::Table;
 use super::fail::Fail;
 use super::{Work, quoted};
 use crate::replica::value::stamp;
@@ -30,26 +31,18 @@ pub(super) fn lay_out(
     fields: &[String],
     now: Time,
 ) -> Result<LayoutChange, Fail> {
-    let Some(key) = object.field(&object.key) else {
-        return Err(Fail::Bug(format!("the schema has no key field {}", object.key)));
-    };
     let known = work.book.tables.get(&object.name);
+    let key = Table::key_field(known, object)?;
     let before: &[Column] = known.map_or(&[], |t| &t.columns);
     let plan = layout::plan(before, object, fields);
     let name = match known {
         Some(table) => {
-            if !table.key_column()?.field.eq_ignore_ascii_case(&key.name) {
-                return Err(Fail::Bug(format!(
-                    "the key field changed from {} to {}",
-                    table.key, key.name
-                )));
-            }
             alter(work.db, &table.name, &plan.alter)?;
             table.name.clone()
         }
         None => create(work.db, object, &plan.alter)?,
     };
-    if !known.is_some_and(|t| same_facts(t, object)) {
+    if !known.is_some_and(|t| t.is_as(object)) {
         work.db.execute(
             r#"INSERT INTO "_crmsync_object" ("object", "table_name", "label", "key_field", "stamp_field", "deleted_flag_field")
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -75,21 +68,6 @@ pub(super) fn lay_out(
         )?;
     }
     Ok(plan.change)
-}
-
-/// Whether [`lay_out`] would change nothing: most runs find it so, and need no transaction.
-pub(super) fn is_laid_out(book: &Book, object: &ObjectSchema, fields: &[String]) -> bool {
-    book.tables.get(&object.name).is_some_and(|t| {
-        let plan = layout::plan(&t.columns, object, fields);
-        same_facts(t, object)
-            && plan.columns == t.columns
-            && plan.change == LayoutChange::default()
-            && t.key.eq_ignore_ascii_case(&object.key)
-    })
-}
-
-fn same_facts(t: &Table, object: &ObjectSchema) -> bool {
-    t.label == object.label && t.stamp == object.stamp && t.flag == object.deleted_flag
 }
 
 fn create(db: &Connection, object: &ObjectSchema, columns: &[Alter]) -> Result<String, Fail> {

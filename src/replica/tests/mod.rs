@@ -20,6 +20,7 @@ macro_rules! on_both {
 }
 
 mod files;
+mod frozen;
 mod kills;
 mod layouts;
 mod load_kills;
@@ -28,11 +29,13 @@ mod merging;
 mod model;
 mod owning;
 mod reader;
+mod refusals;
 mod schemas;
 mod server;
 mod sqlite_loads;
 mod sweeps;
 mod timing;
+mod tls;
 
 use super::{Applied, Change, Home, Mode, Owner, Place, Replica};
 use crmsync_core::domain::{Batch, BatchBuilder, Field, FieldType, ObjectSchema, Time};

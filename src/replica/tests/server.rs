@@ -15,16 +15,16 @@ use std::time::Duration;
 
 const NOBODY: u32 = 65534;
 
-/// `$1` programs, `$2` folder; further words are options of the server.
+/// `$1` programs, `$2` folder, `$3` port; further words are options of the server.
 const KEEPER: &str = r#"
 trap "" INT TERM HUP
-bin=$1 dir=$2; shift 2
+bin=$1 dir=$2 port=$3; shift 3
 "$bin/initdb" -D "$dir/data" -U crmtest -A trust --no-sync -E UTF8 --locale=C.UTF-8 >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
 start() {
-  "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=200 "$@" >>"$dir/log" 2>&1 &
+  "$bin/postgres" -D "$dir/data" -k "$dir" -p "$port" -c listen_addresses= -c max_connections=200 "$@" >>"$dir/log" 2>&1 &
   pid=$!
   n=0
-  until "$bin/pg_isready" -q -h "$dir"; do
+  until "$bin/pg_isready" -q -h "$dir" -p "$port"; do
     n=$((n+1)); [ $n -lt 600 ] || break
     kill -0 $pid 2>/dev/null || break
     sleep 0.05
@@ -63,8 +63,13 @@ fn programs() -> Option<PathBuf> {
 
 impl Postgres {
     /// `None` where the server is not installed and need not be.
-    #[allow(clippy::disallowed_methods)]
     pub(super) fn start(options: &[&str]) -> Option<Self> {
+        Self::start_at(5432, options)
+    }
+
+    /// The same with another port, for one that listens beside its socket.
+    #[allow(clippy::disallowed_methods)]
+    pub(super) fn start_at(port: u16, options: &[&str]) -> Option<Self> {
         let Some(bin) = programs() else {
             assert!(
                 std::env::var_os("CRMSYNC_TEST_REQUIRE").is_none(),
@@ -75,10 +80,11 @@ impl Postgres {
         };
         let dir = tempfile::Builder::new().prefix("crmsync-pg-").tempdir().unwrap().keep();
         let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(bin).arg(&dir).args(options);
+        keeper.args(["-c", KEEPER, "keeper"]).arg(bin).arg(&dir);
+        keeper.arg(port.to_string()).args(options);
         if rustix::process::geteuid().is_root() {
             // The server refuses to run as root.
-            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+            give(&dir);
             keeper.uid(NOBODY).gid(NOBODY);
         }
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -118,6 +124,7 @@ pub(super) fn at(socket: &Path) -> Arc<Server> {
         port: 5432,
         database: "postgres".into(),
         user: Some("crmtest".into()),
+        tls: false,
         password: None,
         ca_file: None,
         readers: None,
@@ -132,6 +139,13 @@ impl Drop for Postgres {
     }
 }
 
+/// Lets the server own it, where it runs as somebody else.
+pub(super) fn give(path: &Path) {
+    if rustix::process::geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
 /// The one that most tests share.
 pub(super) fn shared() -> Option<&'static Postgres> {
     static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
@@ -142,9 +156,15 @@ pub(super) fn shared() -> Option<&'static Postgres> {
 
 /// A client of the test's own.
 pub(super) fn client(socket: &Path) -> postgres::Client {
+    client_at(socket, 5432)
+}
+
+/// The same of a server with another port.
+pub(super) fn client_at(socket: &Path, port: u16) -> postgres::Client {
     let mut config = postgres::Config::new();
     config
         .host_path(socket)
+        .port(port)
         .user("crmtest")
         .dbname("postgres")
         .connect_timeout(Duration::from_secs(10));

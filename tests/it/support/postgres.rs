@@ -80,10 +80,7 @@ impl Server {
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             port: ports::free_port(),
         };
-        if let Some((uid, gid)) = nobody() {
-            std::os::unix::fs::chown(server.scratch.path(), Some(uid), Some(gid))
-                .expect("giving the folder to nobody");
-        }
+        give(server.scratch.path());
         let mut command = server.command("initdb");
         command.args(["-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]);
         run(command, PATIENCE).ok();
@@ -161,7 +158,7 @@ impl Server {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         self.admin().sql(&format!("create database {name}"));
-        Database { port: self.port, name }
+        Database { port: self.port, name, entry: None }
     }
 
     /// Takes a database away, whoever is connected.
@@ -170,13 +167,20 @@ impl Server {
     }
 
     fn admin(&self) -> Database {
-        Database { port: self.port, name: "postgres".to_owned() }
+        Database { port: self.port, name: "postgres".to_owned(), entry: None }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Makes it the server's own, who may be somebody else.
+pub fn give(path: &Path) {
+    if let Some((uid, gid)) = nobody() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("giving a file to nobody");
     }
 }
 
@@ -194,12 +198,26 @@ fn nobody() -> Option<(u32, u32)> {
 pub struct Database {
     port: u16,
     name: String,
+    /// How a daemon gets in, where that is not the way of the tests.
+    entry: Option<String>,
 }
 
 impl Database {
     /// `postgres://USER@127.0.0.1:PORT/NAME`
     pub fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{}", self.port, self.name)
+    }
+
+    /// The same for a daemon that gets in by these lines of `[replica]`; `HERE` in them stands for
+    /// `127.0.0.1:PORT/NAME`.
+    pub fn entered_by(self, lines: &str) -> Self {
+        let here = format!("127.0.0.1:{}/{}", self.port, self.name);
+        Self { entry: Some(lines.replace("HERE", &here)), ..self }
+    }
+
+    /// The lines of `[replica]`.
+    pub fn entry(&self) -> String {
+        self.entry.clone().unwrap_or_else(|| format!("url = \"{}\"\n", self.url()))
     }
 
     /// A schema of it; it need not exist yet.

@@ -37,7 +37,7 @@ impl Place {
     pub fn config(&self) -> String {
         match self {
             Self::Files => String::new(),
-            Self::Postgres(database) => format!("\n[replica]\nurl = \"{}\"\n", database.url()),
+            Self::Postgres(database) => format!("\n[replica]\n{}", database.entry()),
         }
     }
 
