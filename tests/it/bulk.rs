@@ -10,6 +10,7 @@ mod kills;
 mod load;
 mod lost;
 mod malformed;
+mod merges;
 mod proof;
 mod quota;
 mod refused;
