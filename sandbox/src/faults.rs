@@ -42,12 +42,14 @@ pub(crate) struct Act {
     pub(crate) action: Action,
 }
 
-/// Close the connection in the middle of the answer.
+/// End the answer in its middle.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Cut {
     pub(crate) left: u64,
     pub(crate) path: Option<String>,
     pub(crate) after_bytes: usize,
+    /// The connection stays open and brings nothing more, instead of being closed.
+    pub(crate) stall: bool,
 }
 
 /// Send the answer no faster.
@@ -55,7 +57,10 @@ pub(crate) struct Cut {
 pub(crate) struct Throttle {
     pub(crate) left: u64,
     pub(crate) path: Option<String>,
-    pub(crate) bytes_per_second: u64,
+    /// Bytes of a piece.
+    pub(crate) bytes: u64,
+    /// From one piece to the next, in milliseconds.
+    pub(crate) every_ms: u64,
 }
 
 /// What the token endpoint answers instead of its own opinion.
@@ -167,8 +172,12 @@ mod tests {
     #[test]
     fn a_fault_meets_its_path_and_is_used_up() {
         let mut faults = Faults::default();
-        let cut =
-            |path: Option<&str>, left| Cut { left, path: path.map(str::to_owned), after_bytes: 1 };
+        let cut = |path: Option<&str>, left| Cut {
+            left,
+            path: path.map(str::to_owned),
+            after_bytes: 1,
+            stall: false,
+        };
         faults.cut.push(cut(Some("FROM Account"), 2));
         assert!(faults.take_cut("/limits", "/limits").is_none());
         for _ in 0..2 {

@@ -251,6 +251,8 @@ const VERBS: &[&str] = &[
     "bulk-expire",
     "bulk-clear",
     "throttle",
+    "stall",
+    "dribble",
     "composite-deleted",
     "field",
     "touch",

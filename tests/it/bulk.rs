@@ -14,6 +14,7 @@ mod merges;
 mod proof;
 mod quota;
 mod refused;
+mod slow;
 mod trouble;
 mod values;
 mod waits;

@@ -265,16 +265,14 @@ impl Run {
         // Stopped while it waited for its turn: nothing is refreshed, opened or asked.
         self.go_on()?;
         self.prepare().await?;
-        let mut target = self.server_now().await?;
-        if self.work.looks_only {
-            target = Time::MIN;
-        }
+        let mut polled = self.server_now().await?;
+        let mut target = if self.work.looks_only { Time::MIN } else { polled };
         loop {
             self.go_on()?;
             let whole = self.server_now().await?;
-            // A long load must not let the other objects grow stale.
-            if whole.duration_since(target) >= self.work.interval && !self.work.looks_only {
-                target = whole;
+            // A long load must not let the other objects grow stale, whatever it began with.
+            if whole.duration_since(polled) >= self.work.interval {
+                (polled, target) = (whole, whole);
             }
             // Looks at jobs are due by the fraction of a second.
             let now = self.clock.moment().map_or(whole, |now| now.max(whole));
