@@ -29,7 +29,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -85,9 +85,14 @@ pub struct Work {
     /// What was known of the objects after the last run: rows are counted anew only where they may
     /// have changed.
     pub known: Vec<ObjectSummary>,
+    /// The objects' states as last committed, for `status`.
+    pub live: Live,
     /// Told of each commit.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
+
+/// What a run under way shows of its objects.
+pub type Live = Arc<Mutex<BTreeMap<String, ObjectState>>>;
 
 /// A commit.
 #[derive(Debug, Clone)]
@@ -290,6 +295,7 @@ impl Run {
     /// Plans and does what is planned. Returns whether there was anything.
     async fn round(&mut self, target: Time, now: Time) -> Result<bool, Stop> {
         let planned = self.plan(target, now).await?;
+        self.work.live.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.states);
         self.do_calls(&planned, now).await?;
         Ok(!planned.is_empty())
     }
