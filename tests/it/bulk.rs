@@ -3,9 +3,11 @@
 //! What is asserted is what the sandbox counted of calls, what the replica's reader finds, and what
 //! `status` says. Objects are as large as a job needs to pay (some eight thousand records).
 
+mod aim;
 mod deletes;
 mod fields;
 mod following;
+mod interrupted;
 mod kills;
 mod load;
 mod lost;
