@@ -4,6 +4,7 @@
 //! path it applies to (the path and query as sent, or percent-decoded). Matching a request uses
 //! one of its times up. The newest fault that matches wins.
 
+use crate::reply::Reply;
 use serde::Serialize;
 
 /// Answer instead of performing the request.
@@ -18,6 +19,22 @@ pub(crate) struct Fail {
     pub(crate) body: Option<String>,
     pub(crate) content_type: String,
     pub(crate) retry_after: Option<String>,
+    /// Parts of composite calls are met as well.
+    pub(crate) parts: bool,
+}
+
+impl Fail {
+    /// What is answered.
+    pub(crate) fn reply(&self) -> Reply {
+        let reply = match &self.body {
+            Some(body) => Reply::bytes(self.status, &self.content_type, body.as_bytes()),
+            None => Reply::error(self.status, &self.code, &self.message),
+        };
+        match &self.retry_after {
+            Some(after) => reply.with("retry-after", after.clone()),
+            None => reply,
+        }
+    }
 }
 
 /// What happens to a request around its being performed.
@@ -126,8 +143,18 @@ impl Armed for TokenError {
 }
 
 fn take<T: Armed + Clone>(armed: &mut Vec<T>, target: &str, decoded: &str) -> Option<T> {
+    take_if(armed, target, decoded, |_| true)
+}
+
+fn take_if<T: Armed + Clone>(
+    armed: &mut Vec<T>,
+    target: &str,
+    decoded: &str,
+    meant: impl Fn(&T) -> bool,
+) -> Option<T> {
     let at = armed.iter().rposition(|fault| {
-        fault.path().is_none_or(|part| target.contains(part) || decoded.contains(part))
+        let path = fault.path();
+        meant(fault) && path.is_none_or(|part| target.contains(part) || decoded.contains(part))
     })?;
     let fault = armed[at].clone();
     let left = armed[at].left();
@@ -142,6 +169,11 @@ impl Faults {
     /// The failure armed for this request, used up once.
     pub(crate) fn take_fail(&mut self, target: &str, decoded: &str) -> Option<Fail> {
         take(&mut self.fail, target, decoded)
+    }
+
+    /// The failure armed for this part of a composite call, used up once.
+    pub(crate) fn take_fail_of_part(&mut self, target: &str, decoded: &str) -> Option<Fail> {
+        take_if(&mut self.fail, target, decoded, |fail| fail.parts)
     }
 
     /// The drop or hold armed for this request, used up once.

@@ -135,6 +135,11 @@ fn fail(sandbox: &Sandbox, args: &mut Args) -> Done {
         body,
         content_type,
         retry_after: args.named("retry_after"),
+        parts: match args.named("parts").as_deref() {
+            None | Some("off") => false,
+            Some("on") => true,
+            Some(other) => return Err(format!("parts={other}: expected on or off")),
+        },
     };
     args.nothing_left()?;
     if fault.left > 0 {

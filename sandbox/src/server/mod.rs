@@ -197,7 +197,7 @@ fn other(sandbox: &Sandbox, request: &Request, decoded: &str) -> Reply {
     let fail = sandbox.world().faults.take_fail(&request.target, decoded);
     if let Some(fail) = fail {
         sandbox.events.count("failed");
-        return data_call::failed(&fail);
+        return fail.reply();
     }
     crate::oauth::answer(sandbox, request).unwrap_or_else(|| {
         Reply::html(404, String::from("<html><body>URL No Longer Exists</body></html>\n"))

@@ -50,30 +50,33 @@ impl Aim {
 
     /// Waits for the moment; false where the work was over before it came.
     fn reach(self, bench: &Bench, chance: &mut Chance, before: &Seen, done: Done<'_>) -> bool {
-        let comes = |what: &str, wish: &dyn Fn(&Seen) -> bool| {
-            eventually_or(LONG, what, || {
-                let now = Seen::of(bench);
-                match (wish(&now), done(bench)) {
-                    (true, _) => Ok(true),
-                    (false, true) => Ok(wish(&Seen::of(bench))),
-                    (false, false) => Err(format!("{self:?}: {now:?}")),
-                }
+        // The source tells at once; whether all is over is asked only now and then.
+        let comes = |kind: &str, count: u64| {
+            eventually_or(LONG, &format!("{self:?}: {kind} {count}"), || {
+                let (kind, count) = (format!("kind={kind}"), format!("count={count}"));
+                let said = bench.ctl(&["wait", &kind, &count, "timeout=0.5"]);
+                let come = said["reached"] == true;
+                if come || done(bench) { Ok(come) } else { Err(said.to_string()) }
             })
         };
         let (come, within) = match self {
-            Self::Create | Self::Look => (comes("it is held", &|s| s.held > before.held), 3_000),
-            Self::Wait => (comes("a job is made", &|s| s.jobs > 0), 300_000),
-            Self::Page(n) => (comes("the page", &|s| s.pages >= before.pages + n), 45_000),
+            Self::Create | Self::Look => (comes("held", before.held + 1), 3_000),
+            Self::Wait => (comes("bulk_create", 1), 300_000),
+            Self::Page(n) => (comes("bulk_page", before.pages + n), 45_000),
             Self::Between(n) => {
-                let come = comes("the page", &|s| s.pages >= before.pages + n);
+                let come = comes("bulk_page", before.pages + n);
                 bench.ctl(&["act-then", "hold", RESULTS, "when=before"]);
-                (come && comes("the next one", &|s| s.held > before.held), 3_000)
+                (come && comes("held", before.held + 1), 3_000)
             }
             Self::Last => {
-                let left = |s: &Seen| s.pages > before.pages && s.calls == s.finished;
-                (comes("the last page has left", &left), 60_000)
+                let come = comes("bulk_page", before.pages + 1);
+                eventually_or(LONG, "the last page has left", || {
+                    let now = Seen::of(bench);
+                    if now.calls == now.finished { Ok(()) } else { Err(format!("{now:?}")) }
+                });
+                (come, 60_000)
             }
-            Self::Merge => (comes("changes", &|s| s.changes > before.changes), 150_000),
+            Self::Merge => (comes("sub:query_all", before.changes + 1), 150_000),
             Self::Any => (true, 1_200_000),
         };
         if come {
@@ -95,6 +98,8 @@ struct Seen {
     held: u64,
     calls: u64,
     finished: u64,
+    /// The source's clock, in seconds.
+    at: i64,
 }
 
 impl Seen {
@@ -104,10 +109,11 @@ impl Seen {
         Self {
             jobs: count("bulk_create"),
             pages: count("bulk_page"),
-            changes: count("query_all") + count("sub:query_all"),
+            changes: count("sub:query_all"),
             held: count("held"),
             calls: count("call"),
             finished: count("finished"),
+            at: bench.now().as_second(),
         }
     }
 }
@@ -142,7 +148,7 @@ pub(super) fn through(
         disarm(bench);
         let (state, seen) = (state(bench), Seen::of(bench));
         let asked = seen.pages.saturating_sub(state["job"]["pages"].as_u64().unwrap_or(0));
-        *hits.entry(hit(*aim, &state, &seen, asked > lost)).or_default() += 1;
+        *hits.entry(hit((*aim, &before), &state, &seen, asked > lost)).or_default() += 1;
         lost = asked;
         check(bench, chance);
     }
@@ -160,8 +166,8 @@ fn disarm(bench: &Bench) {
     bench.ctl(&["bulk-page-rows", &super::kills::PAGE.to_string()]);
 }
 
-/// The object's state as the daemon left it.
-fn state(bench: &Bench) -> Value {
+/// The object's state as it is committed.
+pub(super) fn state(bench: &Bench) -> Value {
     let sql = format!("select state from _crmsync_object where object = '{BIG}'");
     let rows = bench.daemon.replica(NAME).try_query(&sql).unwrap_or_default();
     match rows.first().and_then(|row| row.get("state")) {
@@ -173,7 +179,7 @@ fn state(bench: &Bench) -> Value {
 }
 
 /// What a daemon was doing, by what it left. `asked`: a page was asked for and is not here.
-fn hit(aim: Aim, state: &Value, seen: &Seen, asked: bool) -> &'static str {
+fn hit((aim, before): (Aim, &Seen), state: &Value, seen: &Seen, asked: bool) -> &'static str {
     let (job, phase) = (&state["job"], &state["phase"]);
     match (job["stage"]["at"].as_str(), phase["phase"].as_str()) {
         (Some("wait"), _) if aim == Aim::Look => "look",
@@ -186,8 +192,14 @@ fn hit(aim: Aim, state: &Value, seen: &Seen, asked: bool) -> &'static str {
         (Some("ask"), _) | (None, Some("load")) if seen.jobs > 0 => "name of the job",
         (Some("ask") | None, None | Some("load")) => "before",
         (None, Some("follow")) if phase["settled"] == false => "first increment",
-        (None, Some("follow")) if !phase["window"].is_null() => "increment, between pages",
-        (None, Some("follow")) => "increment, or after it",
+        (None, Some("follow")) if !phase["window"].is_null() => "increment, in its pages",
+        (None, Some("follow")) if covered(phase) < before.at => "increment",
+        (None, Some("follow")) => "after it",
         other => panic!("what was it doing? {other:?}: {state:#}"),
     }
+}
+
+fn covered(phase: &Value) -> i64 {
+    let time = phase["covered"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    time.map_or(0, jiff::Timestamp::as_second)
 }

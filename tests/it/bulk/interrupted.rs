@@ -1,13 +1,12 @@
 //! kill -9 while a job reads keys for a comparison, calculated fields or a new field: afterwards
 //! nothing is deleted that is at the source, nothing is kept that is not, and every value is its.
 
-use super::aim::{Aim, Hits, through};
+use super::aim::{Aim, Done, Hits, state, through};
 use super::kills::{PAGE, disturb};
-use super::{BIG, Bench, LONG, ROWS, on_both, pages};
+use super::{BIG, Bench, ROWS, on_both, pages};
 use crate::support::chance::{Chance, times};
 use crate::support::loud;
 use crate::support::values::Engine;
-use crate::support::wait::eventually_or;
 use serde_json::{Value, json};
 
 on_both!(
@@ -28,23 +27,22 @@ fn loaded(engine: Engine, keys: &str) -> Option<Bench> {
     Some(bench)
 }
 
-/// A time that `status` tells of the object is at least this one.
-fn past(bench: &Bench, key: &str, time: jiff::Timestamp) -> bool {
-    let told = bench.object(BIG)[key].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    told.is_some_and(|told| told.as_second() >= time.as_second())
+/// The object's state says of this key that it is done up to a time at least, and nothing of
+/// the work is left.
+fn done_to(bench: &Bench, key: &str, time: jiff::Timestamp) -> bool {
+    let state = state(bench);
+    let told = state[key].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    told.is_some_and(|told| told.as_second() >= time.as_second()) && idle(&state)
 }
 
-/// No part of the work is under way any more.
-fn at_rest(bench: &Bench) {
+fn idle(state: &Value) -> bool {
+    ["job", "sweep", "fill"].iter().all(|key| state[key].is_null())
+}
+
+/// Lets it come to its end.
+fn finish(bench: &Bench, over: Done<'_>) {
     bench.ctl(&["slow", "ms=0"]);
-    eventually_or(LONG, "it is over", || {
-        let object = bench.object(BIG);
-        if object["phase"] == "following" && object["job"].is_null() {
-            return Ok(());
-        }
-        bench.ring();
-        Err(format!("{:#}", bench.daemon.detail(super::NAME)))
-    });
+    bench.ring_until("it is over", |bench| over(bench));
 }
 
 fn a_comparison_of_keys_is_killed(engine: Engine) {
@@ -58,16 +56,14 @@ fn a_comparison_of_keys_is_killed(engine: Engine) {
         bench.ctl(&["clock", "+600"]);
         bench.ctl(&["trim-delete-log", BIG]);
         let begun = bench.now();
-        let over = |bench: &Bench| {
-            past(bench, "deletes_to", begun) && bench.object(BIG)["phase"] == "following"
-        };
+        let over = |bench: &Bench| done_to(bench, "deletes_covered", begun);
         let mut check = |bench: &Bench, chance: &mut Chance| {
             nothing_lost(bench);
             disturb(bench, chance);
         };
-        let steps = (&Bench::ring as &dyn Fn(&Bench), &over as super::aim::Done<'_>);
+        let steps = (&Bench::ring as &dyn Fn(&Bench), &over as Done<'_>);
         let kills = through(&mut bench, &mut chance, &STORY, steps, &mut hits, &mut check);
-        at_rest(&bench);
+        finish(&bench, &over);
         costs(&bench, kills);
         bench.settle();
         bench.same();
@@ -107,13 +103,12 @@ fn a_reading_of_calculated_fields_is_killed(engine: Engine) {
                      where id in (select id from product2 order by id limit 50)";
         bench.daemon.replica(super::NAME).tamper(&[wrong.to_owned()]);
         let begun = bench.now();
-        let over = |bench: &Bench| past(bench, "calculated_to", begun);
+        let over = |bench: &Bench| done_to(bench, "calculated_covered", begun);
         let mut check = |bench: &Bench, chance: &mut Chance| disturb(bench, chance);
-        let steps = (&Bench::ring as &dyn Fn(&Bench), &over as super::aim::Done<'_>);
+        let steps = (&Bench::ring as &dyn Fn(&Bench), &over as Done<'_>);
         let kills = through(&mut bench, &mut chance, &STORY, steps, &mut hits, &mut check);
-        at_rest(&bench);
+        finish(&bench, &over);
         costs(&bench, kills);
-        assert!(past(&bench, "calculated_to", begun), "{:#}", bench.object(BIG));
         bench.settle();
         bench.same();
     }
@@ -145,20 +140,16 @@ fn a_filling_of_a_new_field_is_killed(engine: Engine) {
     bench.ctl(&["reset-counters"]);
     let mut hits = Hits::new();
     let over = |bench: &Bench| {
-        let filled = "select count(*) from product2 where shoe_size__c is not null";
-        let object = bench.object(BIG);
-        let seen = bench.daemon.replica(super::NAME).try_query(filled).is_ok();
-        seen && bench.count("bulk_page") > 0
-            && object["phase"] == "following"
-            && object["job"].is_null()
+        let state = state(bench);
+        idle(&state) && state["fields"].to_string().contains("\"Shoe_Size__c\"")
     };
     let mut check = |bench: &Bench, chance: &mut Chance| {
         disturb(bench, chance);
         grow(bench);
     };
-    let steps = (&Bench::ring as &dyn Fn(&Bench), &over as super::aim::Done<'_>);
+    let steps = (&Bench::ring as &dyn Fn(&Bench), &over as Done<'_>);
     let kills = through(&mut bench, &mut chance, &STORY, steps, &mut hits, &mut check);
-    at_rest(&bench);
+    finish(&bench, &over);
     costs(&bench, kills);
     bench.settle();
     bench.describes.insert(BIG.to_owned(), bench.sandbox.describe(BIG));

@@ -2,7 +2,7 @@
 //! no page is fetched more often than kills explain, and in the end the copy equals its source,
 //! value by value.
 
-use super::aim::{Aim, Hits, through};
+use super::aim::{Aim, Hits, state, through};
 use super::{BIG, Bench, config, on_both};
 use crate::support::chance::{Chance, times};
 use crate::support::daemon::Daemon;
@@ -19,7 +19,7 @@ pub(super) const PAGE: u64 = 600;
 const SURE: [&str; 3] = ["create", "look", "between pages"];
 /// What many kills must have hit besides.
 const LIKELY: [&str; 5] =
-    ["wait", "in a page", "last page and key", "first increment", "increment, or after it"];
+    ["wait", "in a page", "last page and key", "first increment", "increment"];
 
 fn killed_at_any_moment(engine: Engine) {
     let mut chance = Chance::new(&format!("bulk kills, {engine:?}"), 11);
@@ -80,10 +80,7 @@ fn round(n: usize, bench: &mut Bench, chance: &mut Chance, hits: &mut Hits) -> u
         rows = has;
         disturb(bench, chance);
     };
-    let loaded = |bench: &Bench| {
-        bench.object(BIG)["phase"] == "following"
-            && bench.daemon.status(super::NAME)["reason"] == "idle"
-    };
+    let loaded = |bench: &Bench| state(bench)["phase"]["settled"] == true;
     let kills = through(bench, chance, &aims, (&Bench::begin, &loaded), hits, &mut check);
     bench.idle();
     let (created, read) = (bench.count("bulk_create"), bench.count("bulk_page"));
