@@ -4,6 +4,7 @@
 //! path it applies to (the path and query as sent, or percent-decoded). Matching a request uses
 //! one of its times up. The newest fault that matches wins.
 
+use crate::reply::Reply;
 use serde::Serialize;
 
 /// Answer instead of performing the request.
@@ -18,6 +19,22 @@ pub(crate) struct Fail {
     pub(crate) body: Option<String>,
     pub(crate) content_type: String,
     pub(crate) retry_after: Option<String>,
+    /// Parts of composite calls are met as well.
+    pub(crate) parts: bool,
+}
+
+impl Fail {
+    /// What is answered.
+    pub(crate) fn reply(&self) -> Reply {
+        let reply = match &self.body {
+            Some(body) => Reply::bytes(self.status, &self.content_type, body.as_bytes()),
+            None => Reply::error(self.status, &self.code, &self.message),
+        };
+        match &self.retry_after {
+            Some(after) => reply.with("retry-after", after.clone()),
+            None => reply,
+        }
+    }
 }
 
 /// What happens to a request around its being performed.
@@ -42,12 +59,14 @@ pub(crate) struct Act {
     pub(crate) action: Action,
 }
 
-/// Close the connection in the middle of the answer.
+/// End the answer in its middle.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Cut {
     pub(crate) left: u64,
     pub(crate) path: Option<String>,
     pub(crate) after_bytes: usize,
+    /// The connection stays open and brings nothing more, instead of being closed.
+    pub(crate) stall: bool,
 }
 
 /// Send the answer no faster.
@@ -55,7 +74,10 @@ pub(crate) struct Cut {
 pub(crate) struct Throttle {
     pub(crate) left: u64,
     pub(crate) path: Option<String>,
-    pub(crate) bytes_per_second: u64,
+    /// Bytes of a piece.
+    pub(crate) bytes: u64,
+    /// From one piece to the next, in milliseconds.
+    pub(crate) every_ms: u64,
 }
 
 /// What the token endpoint answers instead of its own opinion.
@@ -121,8 +143,18 @@ impl Armed for TokenError {
 }
 
 fn take<T: Armed + Clone>(armed: &mut Vec<T>, target: &str, decoded: &str) -> Option<T> {
+    take_if(armed, target, decoded, |_| true)
+}
+
+fn take_if<T: Armed + Clone>(
+    armed: &mut Vec<T>,
+    target: &str,
+    decoded: &str,
+    meant: impl Fn(&T) -> bool,
+) -> Option<T> {
     let at = armed.iter().rposition(|fault| {
-        fault.path().is_none_or(|part| target.contains(part) || decoded.contains(part))
+        let path = fault.path();
+        meant(fault) && path.is_none_or(|part| target.contains(part) || decoded.contains(part))
     })?;
     let fault = armed[at].clone();
     let left = armed[at].left();
@@ -137,6 +169,11 @@ impl Faults {
     /// The failure armed for this request, used up once.
     pub(crate) fn take_fail(&mut self, target: &str, decoded: &str) -> Option<Fail> {
         take(&mut self.fail, target, decoded)
+    }
+
+    /// The failure armed for this part of a composite call, used up once.
+    pub(crate) fn take_fail_of_part(&mut self, target: &str, decoded: &str) -> Option<Fail> {
+        take_if(&mut self.fail, target, decoded, |fail| fail.parts)
     }
 
     /// The drop or hold armed for this request, used up once.
@@ -167,8 +204,12 @@ mod tests {
     #[test]
     fn a_fault_meets_its_path_and_is_used_up() {
         let mut faults = Faults::default();
-        let cut =
-            |path: Option<&str>, left| Cut { left, path: path.map(str::to_owned), after_bytes: 1 };
+        let cut = |path: Option<&str>, left| Cut {
+            left,
+            path: path.map(str::to_owned),
+            after_bytes: 1,
+            stall: false,
+        };
         faults.cut.push(cut(Some("FROM Account"), 2));
         assert!(faults.take_cut("/limits", "/limits").is_none());
         for _ in 0..2 {

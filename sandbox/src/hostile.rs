@@ -251,6 +251,8 @@ const VERBS: &[&str] = &[
     "bulk-expire",
     "bulk-clear",
     "throttle",
+    "stall",
+    "dribble",
     "composite-deleted",
     "field",
     "touch",
@@ -258,6 +260,7 @@ const VERBS: &[&str] = &[
     "late-commit",
     "delete",
     "undelete",
+    "merge",
     "purge",
     "empty-bin",
     "trim-delete-log",
@@ -299,7 +302,7 @@ fn argument() -> impl Strategy<Value = (String, String)> {
     ];
     let name = prop_oneof![
         4 => Just("arg"),
-        1 => proptest::sample::select(vec!["used", "max", "times", "per_second", "seconds", "ms", "ids", "before"]),
+        1 => proptest::sample::select(vec!["used", "max", "times", "per_second", "seconds", "ms", "ids", "before", "winner", "losers"]),
     ];
     (name.prop_map(str::to_owned), value)
 }

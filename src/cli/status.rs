@@ -225,7 +225,9 @@ fn job_line(job: &JobStatus, view: &View) -> String {
         Some(since) => {
             let _ = write!(out, " since {}: {}", view.at(since), line(&job.says));
         }
-        None => out.push_str(", it waits for its turn"),
+        None => {
+            let _ = write!(out, ": {}", line(&job.says));
+        }
     }
     if job.rows > 0 || job.expected.is_some() {
         let of = job.expected.map_or(String::new(), |n| format!(" of {}", number(n)));

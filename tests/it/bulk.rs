@@ -3,16 +3,20 @@
 //! What is asserted is what the sandbox counted of calls, what the replica's reader finds, and what
 //! `status` says. Objects are as large as a job needs to pay (some eight thousand records).
 
+mod aim;
 mod deletes;
 mod fields;
 mod following;
+mod interrupted;
 mod kills;
 mod load;
 mod lost;
 mod malformed;
+mod merges;
 mod proof;
 mod quota;
 mod refused;
+mod slow;
 mod trouble;
 mod values;
 mod waits;

@@ -22,6 +22,7 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         "late-commit" => create(sandbox, args, true),
         "delete" => delete(sandbox, args),
         "undelete" => undelete(sandbox, args),
+        "merge" => merge(sandbox, args),
         "purge" => purge(sandbox, args),
         "empty-bin" => empty_bin(sandbox, args),
         "trim-delete-log" => trim_delete_log(sandbox, args),
@@ -187,6 +188,36 @@ fn undelete(sandbox: &Sandbox, args: &mut Args) -> Done {
         org.undelete(&object, id, now).map_err(|error| said(&error))?;
     }
     Ok(json!({"undeleted": ids.len(), "ids": ids}))
+}
+
+/// `OBJECT N` merges N pairs of those changed longest ago, `OBJECT winner=A losers=B,C` these.
+fn merge(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let winner = args.named("winner");
+    let now = sandbox.now();
+    let pairs: Vec<(String, String)>;
+    let object;
+    if let Some(winner) = winner {
+        let losers = args.named("losers").ok_or("argument losers= is missing")?;
+        object = args.next("OBJECT")?;
+        args.nothing_left()?;
+        let pair = |loser: &str| (winner.clone(), loser.trim().to_owned());
+        pairs = losers.split(',').map(pair).collect();
+    } else {
+        let n;
+        (object, n) = object_and_number(args)?;
+        args.nothing_left()?;
+        let ids = sandbox.org().pick(&object, 2 * n, now).map_err(|error| said(&error))?;
+        let pair = |two: &[String]| Some((two.first()?.clone(), two.get(1)?.clone()));
+        pairs = ids.chunks(2).filter_map(pair).collect();
+    }
+    let mut org = sandbox.org_mut();
+    let mut moved = 0;
+    for (winner, loser) in &pairs {
+        moved += org.merge(&object, winner, loser, now).map_err(|error| said(&error))?;
+    }
+    let pairs: Vec<Value> =
+        pairs.iter().map(|(winner, loser)| json!({"winner": winner, "loser": loser})).collect();
+    Ok(json!({"merged": pairs.len(), "pairs": pairs, "moved": moved}))
 }
 
 /// Hard delete: those in the bin first, then living ones; the delete log keeps their ids.

@@ -21,8 +21,10 @@ pub(super) fn run(sandbox: &Sandbox, verb: &str, args: &mut Args) -> Option<Done
         "token-error" => token_error(sandbox, args),
         "fail" => fail(sandbox, args),
         "act-then" => act_then(sandbox, args),
-        "cut" => cut(sandbox, args),
+        "cut" => cut(sandbox, args, false),
+        "stall" => cut(sandbox, args, true),
         "throttle" => throttle(sandbox, args),
+        "dribble" => dribble(sandbox, args),
         "composite-deleted" => args.only("allow|part|whole").and_then(|how| {
             let how = match how.as_str() {
                 "allow" => PartRefusal::Allow,
@@ -133,6 +135,11 @@ fn fail(sandbox: &Sandbox, args: &mut Args) -> Done {
         body,
         content_type,
         retry_after: args.named("retry_after"),
+        parts: match args.named("parts").as_deref() {
+            None | Some("off") => false,
+            Some("on") => true,
+            Some(other) => return Err(format!("parts={other}: expected on or off")),
+        },
     };
     args.nothing_left()?;
     if fault.left > 0 {
@@ -163,13 +170,14 @@ fn act_then(sandbox: &Sandbox, args: &mut Args) -> Done {
     Ok(json!(fault))
 }
 
-fn cut(sandbox: &Sandbox, args: &mut Args) -> Done {
+fn cut(sandbox: &Sandbox, args: &mut Args, stall: bool) -> Done {
     let after = args.number("after_bytes")?.unwrap_or(100);
     let fault = Cut {
         after_bytes: usize::try_from(after)
             .map_err(|_| format!("after_bytes={after} is too large"))?,
         path: args.named("path"),
         left: args.number("times")?.unwrap_or(1),
+        stall,
     };
     args.nothing_left()?;
     if fault.left > 0 {
@@ -178,10 +186,24 @@ fn cut(sandbox: &Sandbox, args: &mut Args) -> Done {
     Ok(json!(fault))
 }
 
+/// Ten pieces a second, or one byte at a time where that is too much.
 fn throttle(sandbox: &Sandbox, args: &mut Args) -> Done {
     let rate = args.number("bytes_per_second")?.ok_or("argument bytes_per_second= is missing")?;
+    let bytes = (rate / 10).max(1);
+    let every_ms = bytes.saturating_mul(1000) / rate.max(1);
+    pace(sandbox, args, bytes, every_ms)
+}
+
+fn dribble(sandbox: &Sandbox, args: &mut Args) -> Done {
+    let bytes = args.number("bytes")?.ok_or("argument bytes= is missing")?;
+    let every_ms = args.number("ms")?.ok_or("argument ms= is missing")?;
+    pace(sandbox, args, bytes, every_ms)
+}
+
+fn pace(sandbox: &Sandbox, args: &mut Args, bytes: u64, every_ms: u64) -> Done {
     let fault = Throttle {
-        bytes_per_second: rate.max(1),
+        bytes: bytes.max(1),
+        every_ms: every_ms.min(SLOW_LIMIT_MS),
         path: args.named("path"),
         left: args.number("times")?.unwrap_or(1),
     };

@@ -28,6 +28,7 @@ mod id;
 mod input;
 mod load;
 mod made;
+mod merge;
 mod query;
 mod render;
 mod replication;

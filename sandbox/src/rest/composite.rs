@@ -65,6 +65,11 @@ fn run(
     };
     let request = Request::new(method, &url, map, bytes);
     sandbox.events.count(&format!("sub:{}", super::kind(&request)));
+    let fail = sandbox.world().faults.take_fail_of_part(&request.target, &request.decoded_target());
+    if let Some(fail) = fail {
+        sandbox.events.count("failed");
+        return fail.reply();
+    }
     let resource = super::resource(&request);
     match resource.as_slice() {
         ["composite"] | ["composite", "batch" | "graph" | "tree", ..] => {

@@ -11,9 +11,11 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use futures_util::Stream;
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use crate::clock::http_date;
+use crate::faults::{Cut, Throttle};
 use crate::reply::{Pieces, Reply};
 use crate::sandbox::Sandbox;
 
@@ -21,6 +23,8 @@ const PIECE: usize = 64 << 10;
 const GZIP_FROM: usize = 256;
 /// How long the bytes before a cut get to leave the socket's buffer.
 const CUT_AFTER: Duration = Duration::from_millis(30);
+/// How long a stalled answer stays open, unless the other side goes.
+const STALL: Duration = Duration::from_hours(24);
 
 /// Follows one request to the end of its answer; dropped early, the answer was not delivered.
 #[derive(Debug)]
@@ -55,13 +59,11 @@ impl Drop for Ticket {
 }
 
 /// What happens to the bytes on their way.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Wire {
     pub(super) gzip: bool,
-    /// The connection breaks after so many bytes.
-    pub(super) cut: Option<usize>,
-    /// Bytes a second.
-    pub(super) rate: Option<u64>,
+    pub(super) cut: Option<Cut>,
+    pub(super) throttle: Option<Throttle>,
 }
 
 struct Answer {
@@ -72,8 +74,10 @@ struct Answer {
     /// What follows the body, and its next piece.
     rest: Option<(Arc<dyn Pieces>, usize)>,
     gzip: Option<GzEncoder<Vec<u8>>>,
-    cut: Option<usize>,
-    rate: Option<u64>,
+    cut: Option<Cut>,
+    throttle: Option<Throttle>,
+    /// Ends the throttling.
+    release: watch::Receiver<u64>,
     pause: Option<Pin<Box<Sleep>>>,
     ticket: Ticket,
 }
@@ -114,14 +118,16 @@ impl Stream for Answer {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.cut == Some(0) {
+        let over = this.cut.as_ref().filter(|cut| cut.after_bytes == 0);
+        if let Some(cut) = over {
             // Waiting makes hyper flush what came before; only then is the connection broken.
-            this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_AFTER)));
+            let wait = if cut.stall { STALL } else { CUT_AFTER };
+            this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         }
         if let Some(pause) = &mut this.pause {
             std::task::ready!(pause.as_mut().poll(cx));
             this.pause = None;
-            if this.cut == Some(0) {
+            if over.is_some() {
                 return Poll::Ready(Some(Err(std::io::Error::other("cut on demand"))));
             }
         }
@@ -132,16 +138,18 @@ impl Stream for Answer {
             this.ticket.finish(true);
             return Poll::Ready(None);
         }
-        let mut size = this.left.len().min(this.cut.unwrap_or(usize::MAX));
-        if let Some(rate) = this.rate {
-            // Ten pieces a second.
-            size = size.min(usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1));
-            let seconds = Duration::from_secs(size as u64).as_nanos() / u128::from(rate.max(1));
-            let wait = Duration::from_nanos(u64::try_from(seconds).unwrap_or(u64::MAX));
+        if this.release.has_changed().unwrap_or(false) {
+            this.throttle = None;
+        }
+        let whole = this.cut.as_ref().map_or(usize::MAX, |cut| cut.after_bytes);
+        let mut size = this.left.len().min(whole);
+        if let Some(throttle) = &this.throttle {
+            size = size.min(usize::try_from(throttle.bytes).unwrap_or(usize::MAX));
+            let wait = Duration::from_millis(throttle.every_ms);
             this.pause = Some(Box::pin(tokio::time::sleep(wait)));
         }
         if let Some(cut) = &mut this.cut {
-            *cut -= size;
+            cut.after_bytes -= size;
         }
         Poll::Ready(Some(Ok(this.left.split_to(size))))
     }
@@ -183,7 +191,8 @@ pub(super) fn response(
         rest: reply.rest.map(|rest| (rest, 0)),
         gzip: gzip.then(|| GzEncoder::new(Vec::new(), flate2::Compression::fast())),
         cut: wire.cut,
-        rate: wire.rate,
+        throttle: wire.throttle,
+        release: sandbox.release.subscribe(),
         pause: None,
         ticket,
     });

@@ -6,23 +6,10 @@ use std::sync::Arc;
 
 use super::answer::Ticket;
 use crate::calls::Usage;
-use crate::faults::Fail;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::rest::{self, Caller};
 use crate::sandbox::{Sandbox, World};
-
-/// The reply of an armed failure.
-pub(super) fn failed(fail: &Fail) -> Reply {
-    let reply = match &fail.body {
-        Some(body) => Reply::bytes(fail.status, &fail.content_type, body.as_bytes()),
-        None => Reply::error(fail.status, &fail.code, &fail.message),
-    };
-    match &fail.retry_after {
-        Some(after) => reply.with("retry-after", after.clone()),
-        None => reply,
-    }
-}
 
 /// The session of the bearer token, or the 401.
 fn caller(world: &World, sandbox: &Sandbox, request: &Request) -> Result<(Caller, String), Reply> {
@@ -68,7 +55,7 @@ pub(super) async fn perform(
         return match fail {
             Some(fail) => {
                 sandbox.events.count("failed");
-                failed(&fail)
+                fail.reply()
             }
             None => rest::versions(),
         };
@@ -100,7 +87,7 @@ pub(super) async fn perform(
             world.app_used = world.app_used.saturating_add(cost);
             if let Some(fail) = world.faults.take_fail(&request.target, decoded) {
                 sandbox.events.count("failed");
-                return Err(failed(&fail));
+                return Err(fail.reply());
             }
             if !caller.api_enabled {
                 return Err(Reply::error(

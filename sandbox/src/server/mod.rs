@@ -131,13 +131,13 @@ async fn handle(
     }
 
     let decoded = request.decoded_target();
-    let (act, cut, rate, slow, maintenance) = {
+    let (act, cut, throttle, slow, maintenance) = {
         let mut world = sandbox.world();
         let faults = &mut world.faults;
         (
             faults.take_act(&target, &decoded).map(|act| act.action),
-            faults.take_cut(&target, &decoded).map(|cut| cut.after_bytes),
-            faults.take_throttle(&target, &decoded).map(|throttle| throttle.bytes_per_second),
+            faults.take_cut(&target, &decoded),
+            faults.take_throttle(&target, &decoded),
             faults.slow_ms,
             faults.maintenance,
         )
@@ -176,10 +176,13 @@ async fn handle(
         Some(Action::Hold) => hold(&sandbox).await,
         Some(Action::DropBefore | Action::HoldBefore) | None => {}
     }
-    if cut.is_some() {
-        sandbox.events.count("cut");
+    if let Some(cut) = &cut {
+        sandbox.events.count(if cut.stall { "stalled" } else { "cut" });
     }
-    Ok(answer::response(&sandbox, reply, Wire { gzip, cut, rate }, ticket))
+    if throttle.is_some() {
+        sandbox.events.count("throttled");
+    }
+    Ok(answer::response(&sandbox, reply, Wire { gzip, cut, throttle }, ticket))
 }
 
 async fn hold(sandbox: &Sandbox) {
@@ -194,7 +197,7 @@ fn other(sandbox: &Sandbox, request: &Request, decoded: &str) -> Reply {
     let fail = sandbox.world().faults.take_fail(&request.target, decoded);
     if let Some(fail) = fail {
         sandbox.events.count("failed");
-        return data_call::failed(&fail);
+        return fail.reply();
     }
     crate::oauth::answer(sandbox, request).unwrap_or_else(|| {
         Reply::html(404, String::from("<html><body>URL No Longer Exists</body></html>\n"))

@@ -21,7 +21,7 @@ use super::copy::Copy;
 use super::grant::{Holder, Use};
 use super::shared::Shared;
 use super::toll::{Gate, Member};
-use super::work::{ObjectSummary, Report};
+use super::work::{Live, ObjectSummary, Report};
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
     ReauthorizeRequest, Refusal, RefusalCode, RequestLine, RunLine, SyncRequest,
@@ -189,6 +189,8 @@ struct Running {
     cause: &'static str,
     /// It only looks at jobs.
     looks_only: bool,
+    /// How far it is.
+    live: Live,
 }
 
 /// The task's own.

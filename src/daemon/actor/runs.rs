@@ -5,7 +5,7 @@ use super::{Actor, Message, Running};
 use crate::control::protocol::{Event as Told, RunLine};
 use crate::daemon::env::Env;
 use crate::daemon::toll::Purpose;
-use crate::daemon::work::{End, Report, Wishes, Work};
+use crate::daemon::work::{End, Live, Report, Wishes, Work};
 use crate::provider::Toll;
 use crate::replica::ReplicaError;
 use crate::store::{Change, RunRow, StoreError};
@@ -120,6 +120,7 @@ impl Actor {
         let (events, name, run) =
             (self.shared.events.clone(), self.name.to_string(), run_id.clone());
         let (own, clock, pulse) = (self.own.clone(), self.shared.env, Mutex::new(now));
+        let live = Live::default();
         let work = Work {
             name: self.name.to_string(),
             id: self.id.clone(),
@@ -139,6 +140,7 @@ impl Actor {
             known: self.summary.clone(),
             looks_only,
             pages: Arc::clone(&self.shared.pages),
+            live: Arc::clone(&live),
             progress: Arc::new(move |p| {
                 alive(&own, &pulse, clock);
                 let _ = events.send(Told::Progress {
@@ -160,6 +162,7 @@ impl Actor {
             started: now,
             cause: self.cause,
             looks_only,
+            live,
         });
         let (own, workers, id) =
             (self.own.clone(), Arc::clone(&self.shared.workers), run_id.clone());

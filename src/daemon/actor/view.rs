@@ -14,7 +14,8 @@ use crmsync_core::domain::ConnectionName;
 use crmsync_core::notice::Condition;
 use crmsync_core::quota;
 use crmsync_core::reauth::{Request, State};
-use crmsync_core::sync::{self, Phase, Slot};
+use crmsync_core::sync::{self, Phase, Slot, Waiting};
+use std::sync::PoisonError;
 
 impl Actor {
     pub(super) fn status(&self) -> ConnectionStatus {
@@ -79,6 +80,14 @@ impl Actor {
         })
     }
 
+    /// What a job is waited for, as the run under way knows it.
+    fn waits(&self, o: &ObjectSummary) -> Option<Waiting> {
+        let live = self.running.as_ref().and_then(|run| {
+            run.live.lock().unwrap_or_else(PoisonError::into_inner).get(&o.name).cloned()
+        });
+        live.as_ref().unwrap_or(&o.state).waits(&rules(&self.settings))
+    }
+
     fn object(&self, o: &ObjectSummary) -> ObjectStatus {
         let trouble = self.state.objects.get(&o.name);
         let phase = match (&o.state.phase, &o.state.sweep, &o.state.fill) {
@@ -103,7 +112,7 @@ impl Actor {
             deletes_to: o.state.deletes_known(),
             held: o.state.held,
             trouble: trouble.map(|t| t.text.clone()),
-            job: o.state.waits(&rules(&self.settings)).map(|w| JobStatus {
+            job: self.waits(o).map(|w| JobStatus {
                 reads: match w.slot {
                     Slot::Fill => "new fields",
                     Slot::Sweep => "keys",

@@ -29,7 +29,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -85,9 +85,14 @@ pub struct Work {
     /// What was known of the objects after the last run: rows are counted anew only where they may
     /// have changed.
     pub known: Vec<ObjectSummary>,
+    /// The objects' states as last committed, for `status`.
+    pub live: Live,
     /// Told of each commit.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
+
+/// What a run under way shows of its objects.
+pub type Live = Arc<Mutex<BTreeMap<String, ObjectState>>>;
 
 /// A commit.
 #[derive(Debug, Clone)]
@@ -265,16 +270,14 @@ impl Run {
         // Stopped while it waited for its turn: nothing is refreshed, opened or asked.
         self.go_on()?;
         self.prepare().await?;
-        let mut target = self.server_now().await?;
-        if self.work.looks_only {
-            target = Time::MIN;
-        }
+        let mut polled = self.server_now().await?;
+        let mut target = if self.work.looks_only { Time::MIN } else { polled };
         loop {
             self.go_on()?;
             let whole = self.server_now().await?;
-            // A long load must not let the other objects grow stale.
-            if whole.duration_since(target) >= self.work.interval && !self.work.looks_only {
-                target = whole;
+            // A long load must not let the other objects grow stale, whatever it began with.
+            if whole.duration_since(polled) >= self.work.interval {
+                (polled, target) = (whole, whole);
             }
             // Looks at jobs are due by the fraction of a second.
             let now = self.clock.moment().map_or(whole, |now| now.max(whole));
@@ -292,6 +295,7 @@ impl Run {
     /// Plans and does what is planned. Returns whether there was anything.
     async fn round(&mut self, target: Time, now: Time) -> Result<bool, Stop> {
         let planned = self.plan(target, now).await?;
+        self.work.live.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.states);
         self.do_calls(&planned, now).await?;
         Ok(!planned.is_empty())
     }

@@ -9,7 +9,7 @@ use super::prelude::json;
 use super::{Progress, Run, Stop, patiently};
 use crate::provider::{Ctx, Failure};
 use crate::replica::{Applied, Fed, Into};
-use crmsync_core::domain::{Call, Delivered, Outcome, Schema, Step};
+use crmsync_core::domain::{Call, Delivered, Fault, Outcome, Schema, Step};
 use crmsync_core::sync::ObjectState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,9 +66,10 @@ impl Run {
         });
         let provider = Arc::clone(&self.work.provider);
         let sent = match patiently(&self.work.cut, provider.send(ctx, call, schema, sink)).await {
-            // It took too long: a page that was cut, which is asked for less the next time.
+            // It took too long, and would again: less is asked for at once.
             Err(Stop::Fault(fault)) => {
-                Ok(Ok(Outcome { steps: vec![Step::Failed(fault)], ..Outcome::default() }))
+                let steps = vec![Step::Failed(Fault::contract(fault.to_string()))];
+                Ok(Ok(Outcome { steps, ..Outcome::default() }))
             }
             sent => sent,
         };
@@ -81,9 +82,7 @@ impl Run {
         let _ = told.send(end);
         let written = writer.await;
         let applied = written.map_err(|e| {
-            Stop::Fault(crmsync_core::domain::Fault::contract(format!(
-                "writing a page broke off: {e}"
-            )))
+            Stop::Fault(Fault::contract(format!("writing a page broke off: {e}")))
         })??;
         Ok(Paged { outcome: sent?, applied })
     }

@@ -1,6 +1,6 @@
 //! What comes before the first page: identity, schema, tables, states, wishes.
 
-use super::{Run, Stop, Wishes, Work};
+use super::{ObjectSummary, Run, Stop, Wishes, Work};
 use crate::provider::{Ctx, Failure, Provider, Told};
 use crate::replica::{Change, LayoutChange, ReplicaError};
 use crate::store::{Change as StoreChange, Doc};
@@ -131,7 +131,24 @@ impl Run {
             }
         }
         self.states_read = true;
+        self.miss_lost(&stored);
         Ok(())
+    }
+
+    /// A copy that was here after the last run and is not now: nothing of it is claimed any more.
+    fn miss_lost(&mut self, stored: &BTreeMap<String, String>) {
+        let known = std::mem::take(&mut self.work.known);
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|o| stored.contains_key(&o.name));
+        self.work.known = kept;
+        for ObjectSummary { name, live, deleted, hidden, .. } in lost {
+            let rows = live + deleted + hidden;
+            if rows > 0 && self.work.settings.objects.contains_key(&name) {
+                let line = format!("its copy of {rows} rows is not there any more");
+                tracing::warn!(connection = %self.work.name, object = %name, "{line}");
+                self.say(format!("{name}: {line}, all is loaded again"));
+            }
+        }
     }
 
     /// Describes the configured objects, from the cache where it is fresh enough.

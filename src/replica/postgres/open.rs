@@ -8,6 +8,7 @@ use super::fail::{Fail, unavailable};
 use super::link::Db;
 use super::server::Server;
 use super::{quoted, schema};
+use postgres::error::SqlState;
 use std::collections::BTreeMap;
 
 const DOING: &str = "opening the replica";
@@ -129,11 +130,14 @@ pub(super) fn owner(meta: &Meta) -> Result<Option<Owner>, Fail> {
 
 /// Every write transaction begins with this: the last used number of `_crmsync_seq`.
 pub(super) fn check(db: &mut Db, path: &str, ours: &Owner) -> Result<i64, Fail> {
-    let meta = read(db, true)?;
+    let meta = match read(db, true) {
+        Err(fail) if fail.code() == Some(&SqlState::UNDEFINED_TABLE) => return Err(dropped(path)),
+        read => read?,
+    };
     match owner(&meta)? {
         Some(found) if found == *ours => {}
         Some(found) => return Err(refused(path, &found, ours)),
-        None => return Err(Fail::Bug("the schema has no owner any more".to_owned())),
+        None => return Err(dropped(path)),
     }
     let seq = meta.get("seq").map_or("0", String::as_str);
     seq.parse().map_err(|_| Fail::Bug(format!("seq `{seq}` is no number")))
@@ -165,6 +169,13 @@ pub(super) fn claim(db: &mut Db, path: &str, name: &str, ours: &Owner) -> Result
         )?;
     }
     Ok(())
+}
+
+/// Close the replica and open it again: what is there then is adopted or made anew.
+fn dropped(path: &str) -> Fail {
+    let cause = "the schema was dropped or replaced while it was open";
+    let hint = "what is not there is loaded again by itself; pause the connection before moving its schema";
+    Fail::Said(unavailable(path, "writing", cause, hint))
 }
 
 fn refused(path: &str, found: &Owner, ours: &Owner) -> Fail {

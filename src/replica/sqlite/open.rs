@@ -88,6 +88,9 @@ fn prepare(path: &Path) -> Result<Connection, Fail> {
     Ok(connection)
 }
 
+const MOVED: &str =
+    "what is not there is loaded again by itself; pause the connection before moving its file";
+
 /// Device and inode of what stands at the path now.
 pub(super) fn identity(path: &Path) -> Result<(u64, u64), ReplicaError> {
     match std::fs::metadata(path) {
@@ -102,7 +105,7 @@ pub(super) fn identity(path: &Path) -> Result<(u64, u64), ReplicaError> {
 /// Close the replica and open it again: what stands at the path then is adopted or made anew.
 pub(super) fn moved(path: &Path) -> ReplicaError {
     let cause = "the file was moved, replaced or removed while it was open";
-    ReplicaError::unavailable(path, "writing", cause, "pause the connection before moving its file")
+    ReplicaError::unavailable(path, "writing", cause, MOVED)
 }
 
 pub(super) fn owner(db: &Connection) -> Result<Option<Owner>, Fail> {

@@ -1,49 +1,45 @@
 //! kill -9 at drawn moments of bulk loads, while the source changes: the load goes on where it was,
 //! no page is fetched more often than kills explain, and in the end the copy equals its source,
 //! value by value.
-//!
-//! A moment is placed by an event (the job was asked for, looked at, a page was asked for) and a
-//! drawn delay behind it. What was hit is read from what the dead daemon left.
 
-use super::{BIG, Bench, LONG, NAME, config, on_both};
+use super::aim::{Aim, Hits, state, through};
+use super::{BIG, Bench, config, on_both};
 use crate::support::chance::{Chance, times};
 use crate::support::daemon::Daemon;
 use crate::support::loud;
 use crate::support::replica::Place;
-use crate::support::values::{Cell, Engine};
-use crate::support::wait::eventually_or;
+use crate::support::values::Engine;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 on_both!(killed_at_any_moment);
 
-const PAGE: u64 = 600;
-/// Kills of one load.
-const EACH: usize = 4;
-
-/// Where a kill is meant to fall.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Moment {
-    /// Behind the arrival of the n-th call of this kind.
-    Call(&'static str, u64),
-}
+/// Rows of a page.
+pub(super) const PAGE: u64 = 600;
+/// What a sample must have hit: these are held until the kill.
+const SURE: [&str; 3] = ["create", "look", "between pages"];
+/// What many kills must have hit besides.
+const LIKELY: [&str; 5] =
+    ["wait", "in a page", "last page and key", "first increment", "increment"];
 
 fn killed_at_any_moment(engine: Engine) {
     let mut chance = Chance::new(&format!("bulk kills, {engine:?}"), 11);
-    let wanted = times(8, 200);
+    let wanted = times(12, 200);
     let Some(mut bench) = Bench::big(engine, PAGE) else { return };
-    bench.ctl(&["bulk-latency", "0.5"]);
-    let mut hits: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut hits = Hits::new();
     let (mut kills, mut rounds) = (0, 0);
     while kills < wanted {
         if rounds > 0 {
             bench.fresh(engine);
         }
+        kills += round(rounds, &mut bench, &mut chance, &mut hits);
         rounds += 1;
-        kills += round(&mut bench, &mut chance, &mut hits);
         assert!(rounds <= wanted, "the kills miss too often: {hits:?}");
     }
     loud(&format!("bulk kills, {engine:?}: {kills} in {rounds} loads: {hits:?}"));
+    let must = if wanted < 100 { &SURE[..] } else { &[&SURE[..], &LIKELY[..]].concat() };
+    for stage in must {
+        assert!(hits.contains_key(stage), "{stage} was never hit: {hits:?}");
+    }
     bench.daemon.stop();
 }
 
@@ -55,73 +51,37 @@ impl Bench {
         let text = config(&self.sandbox, "", &format!("{BIG} = \"all\"\n"));
         self.daemon = Daemon::start_in(place, &text);
     }
-
-    /// The object's state as the daemon left it.
-    fn state(&self) -> Value {
-        let sql = format!("select state from _crmsync_object where object = '{BIG}'");
-        let rows = self.daemon.replica(NAME).try_query(&sql).unwrap_or_default();
-        match rows.first().and_then(|row| row.get("state")) {
-            Some(Cell::Text(text)) => serde_json::from_str(text).expect("a state is JSON"),
-            Some(Cell::Other(_, text)) => serde_json::from_str(text).expect("a state is JSON"),
-            _ => Value::Null,
-        }
-    }
 }
 
-/// Moments of one load, in the order in which they come.
-fn moments(chance: &mut Chance, pages: u64) -> Vec<Moment> {
-    let mut pages: Vec<u64> = (0..EACH).map(|_| 1 + chance.below(pages)).collect();
-    pages.sort_unstable();
-    pages.dedup();
-    let mut out = vec![];
-    match chance.below(4) {
-        0 => out.push(Moment::Call("bulk_create", 1)),
-        1 => out.push(Moment::Call("bulk_look", 1)),
-        2 => out.push(Moment::Call("bulk_look", 2)),
-        _ => {}
+/// Moments of one load, in the order in which they come; two loads have each kind.
+fn aims(round: usize, chance: &mut Chance) -> Vec<Aim> {
+    let mut out = if round % 2 == 0 { vec![Aim::Create, Aim::Look] } else { vec![Aim::Wait] };
+    let page = |chance: &mut Chance| Aim::Page(1 + chance.below(3));
+    out.push(page(chance));
+    out.push(if round % 2 == 0 { Aim::Between(1 + chance.below(3)) } else { Aim::Any });
+    if chance.below(2) == 0 {
+        out.push(page(chance));
     }
-    out.extend(pages.into_iter().map(|n| Moment::Call("bulk_page", n)));
+    out.extend([Aim::Last, Aim::Merge]);
     out
 }
 
-/// One load with its kills; how many there were.
-fn round(
-    bench: &mut Bench,
-    chance: &mut Chance,
-    hits: &mut BTreeMap<&'static str, usize>,
-) -> usize {
+/// One load with its kills, and some of the increments behind it; how many there were.
+fn round(n: usize, bench: &mut Bench, chance: &mut Chance, hits: &mut Hits) -> usize {
     let records = bench.ctl(&["state"])["records"][BIG].as_u64().expect("a count");
-    let pages = records.div_ceil(PAGE);
     bench.ctl(&["reset-counters"]);
+    bench.ctl(&["bulk-latency", "0.5"]);
     bench.ctl(&["slow", &format!("ms={}", 2 + chance.below(15))]);
-    bench.begin();
-    let (mut kills, mut rows) = (0, 0);
-    for Moment::Call(kind, n) in moments(chance, pages) {
-        let come = eventually_or(LONG, "the moment comes, or the load is in", || {
-            let (count, reason) = (bench.count(kind), bench.daemon.status(NAME)["reason"].clone());
-            if count >= n {
-                return Ok(true);
-            }
-            if reason == "idle" {
-                Ok(false)
-            } else {
-                Err(format!("{kind}: {count} of {n}, {reason}"))
-            }
-        });
-        if !come {
-            break;
-        }
-        chance.pause(45_000);
-        bench.daemon.kill9();
-        kills += 1;
+    let aims = aims(n, chance);
+    let mut rows = 0;
+    let mut check = |bench: &Bench, chance: &mut Chance| {
         let has = bench.rows(BIG);
         assert!(has >= rows, "{has} rows after a kill, {rows} before it");
         rows = has;
-        *hits.entry(hit(&bench.state(), bench.count("bulk_page"))).or_default() += 1;
         disturb(bench, chance);
-        bench.daemon.start_again();
-        bench.ring();
-    }
+    };
+    let loaded = |bench: &Bench| state(bench)["phase"]["settled"] == true;
+    let kills = through(bench, chance, &aims, (&Bench::begin, &loaded), hits, &mut check);
     bench.idle();
     let (created, read) = (bench.count("bulk_create"), bench.count("bulk_page"));
     // Records are added between the kills, but a job's result is as of its beginning.
@@ -132,27 +92,20 @@ fn round(
     assert!(read <= whole + more + lost, "{read} pages of {whole} after {kills} kills");
     bench.settle();
     bench.same();
-    bench.daemon.replica(NAME).assert_intact();
-    kills
-}
 
-/// What a daemon was doing, by what it left.
-fn hit(state: &Value, asked: u64) -> &'static str {
-    let (job, phase) = (&state["job"], &state["phase"]["phase"]);
-    let pages = job["pages"].as_u64().unwrap_or(0);
-    match (job["stage"]["at"].as_str(), phase.as_str()) {
-        (None, None) => "before",
-        (None, Some("load")) | (Some("ask"), _) => "create",
-        (Some("wait"), _) => "wait",
-        (Some("pages"), _) if asked > pages => "in a page",
-        (Some("pages"), _) => "between pages",
-        (None, Some("follow")) => "after the key",
-        other => panic!("what was it doing? {other:?}: {state:#}"),
-    }
+    let increment = [Aim::Merge, Aim::Merge];
+    let mut check = |bench: &Bench, chance: &mut Chance| disturb(bench, chance);
+    let never = |_: &Bench| false;
+    let more = through(bench, chance, &increment, (&Bench::ring, &never), hits, &mut check);
+    bench.settle();
+    bench.same();
+    bench.daemon.replica(super::NAME).assert_intact();
+    assert_eq!(bench.object(BIG)["trouble"], Value::Null);
+    kills + more
 }
 
 /// The source does not wait for us.
-fn disturb(bench: &Bench, chance: &mut Chance) {
+pub(super) fn disturb(bench: &Bench, chance: &mut Chance) {
     let some = |chance: &mut Chance| (1 + chance.below(20)).to_string();
     bench.ctl(&["touch", BIG, &some(chance)]);
     bench.ctl(&["create", BIG, &some(chance)]);

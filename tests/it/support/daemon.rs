@@ -160,6 +160,11 @@ impl Daemon {
         self.place.replica(&self.path("replica"), name)
     }
 
+    /// Takes the replica of a connection away with its whole place, while it may be in use.
+    pub fn lose_place(&self, name: &str) {
+        self.place.lose(&self.path("replica"), name);
+    }
+
     /// Stops it in order; panics unless it ends with status 0 within 12 s.
     pub fn stop(&mut self) {
         let status = self.proc().terminate(Duration::from_secs(12));

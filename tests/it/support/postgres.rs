@@ -166,6 +166,11 @@ impl Server {
         self.admin().sql(&format!("drop database {} with (force)", database.name));
     }
 
+    /// Makes a database again that was taken away, empty.
+    pub fn create_again(&self, database: &Database) {
+        self.admin().sql(&format!("create database {}", database.name));
+    }
+
     fn admin(&self) -> Database {
         Database { port: self.port, name: "postgres".to_owned(), entry: None }
     }

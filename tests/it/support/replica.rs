@@ -41,6 +41,17 @@ impl Place {
         }
     }
 
+    /// Takes all of it away, with whatever is connected, and leaves an empty place of the kind.
+    pub fn lose(&self, folder: &Path, connection: &str) {
+        match self {
+            Self::Files => self.replica(folder, connection).lose(),
+            Self::Postgres(database) => {
+                postgres::shared().drop_database(database);
+                postgres::shared().create_again(database);
+            }
+        }
+    }
+
     /// The replica of a connection, where files would lie in `folder`.
     pub fn replica(&self, folder: &Path, connection: &str) -> Replica {
         match self {

@@ -256,3 +256,40 @@ fn system_rows_and_the_running_user() {
     );
     assert_eq!(rows(&org, "SELECT Id FROM User WHERE IsActive = true", false, t).len(), 0);
 }
+
+#[test]
+fn a_merged_record_lies_in_the_bin_and_its_children_are_the_winners() {
+    let (mut org, t) = (small(), at("2026-03-18T09:30:30Z"));
+    let ids: Vec<String> =
+        (0..3).map(|n| account(&mut org, &format!("A{n}"), "2026-03-10T00:00:00Z")).collect();
+    let child = |org: &mut Org, last: &str, of: &str| {
+        let fields = map(json!({"LastName": last, "AccountId": of}));
+        org.create("Contact", &fields, at("2026-03-10T00:00:00Z"), None, USER).unwrap()
+    };
+    let (mine, theirs) = (child(&mut org, "B", &ids[1]), child(&mut org, "C", &ids[2]));
+    assert_eq!(org.merge("Account", &ids[0], &ids[1], t).unwrap(), 1);
+    let told = rows(
+        &org,
+        "SELECT Id, IsDeleted, MasterRecordId, SystemModstamp FROM Account ORDER BY Name",
+        true,
+        now(),
+    );
+    assert_eq!(told[0]["SystemModstamp"], "2026-03-18T09:30:30.000+0000");
+    assert_eq!(told[1]["IsDeleted"], true);
+    assert_eq!(told[1]["MasterRecordId"], ids[0].as_str());
+    assert_eq!(told[2]["SystemModstamp"], "2026-03-10T00:00:00.000+0000");
+    let told = rows(&org, "SELECT Id, AccountId, SystemModstamp FROM Contact", false, now());
+    let of = |id: &str| told.iter().find(|r| r["Id"] == id).unwrap();
+    assert_eq!(of(&mine)["AccountId"], ids[0].as_str());
+    assert_eq!(of(&mine)["SystemModstamp"], "2026-03-18T09:30:30.000+0000");
+    assert_eq!(of(&theirs)["AccountId"], ids[2].as_str());
+    assert_eq!(of(&theirs)["SystemModstamp"], "2026-03-10T00:00:00.000+0000");
+    let from = at("2026-03-18T09:00:00Z");
+    let deleted = org.get_deleted("Account", from, now(), now(), &Access::full()).unwrap();
+    assert_eq!(deleted["deletedRecords"][0]["id"], ids[1].as_str());
+    assert!(org.merge("Account", &ids[0], &ids[0], t).is_err());
+    assert!(org.merge("Account", &ids[0], &ids[1], t).is_err(), "it is gone");
+    org.undelete("Account", &ids[1], now()).unwrap();
+    let told = rows(&org, "SELECT MasterRecordId FROM Account ORDER BY Name", false, now());
+    assert_eq!(told[1]["MasterRecordId"], Value::Null);
+}
