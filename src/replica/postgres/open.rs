@@ -8,7 +8,7 @@ use super::fail::{Fail, unavailable};
 use super::link::Db;
 use super::server::Server;
 use super::{quoted, schema};
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 use std::collections::BTreeMap;
 
 const DOING: &str = "opening the replica";
