@@ -235,7 +235,10 @@ fn of_table(code: &SqlState) -> Option<&'static str> {
 /// What to do about codes that are no fault of ours.
 fn hint(code: &SqlState) -> Option<&'static str> {
     let exact: &[(SqlState, &'static str)] = &[
-        (SqlState::INVALID_PASSWORD, "look at `password` in [replica] and at the role's password"),
+        (
+            SqlState::INVALID_PASSWORD,
+            "look at `password` in [replica] and at the role's password; it is read again at each try",
+        ),
         (
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
             "look at the user in `url` of [replica] and at pg_hba.conf; where that wants TLS of this machine, too, write `?sslmode=verify-full`",
