@@ -58,6 +58,20 @@ impl Fail {
         }
     }
 
+    /// Whether nobody was there to be asked; a refusal, also of a certificate, is somebody.
+    pub(super) fn is_unreached(&self) -> bool {
+        match self {
+            Self::Io(_) => true,
+            Self::Sql(error) => {
+                let text = error.to_string();
+                error.is_closed()
+                    || text.starts_with("error connecting")
+                    || text.starts_with("error communicating")
+            }
+            Self::Bug(_) | Self::Said(_) => false,
+        }
+    }
+
     /// [`Fail::at`] for work that had come to the table of `object`, if it had.
     pub(super) fn of(self, object: Option<&str>, path: &str, doing: &str) -> ReplicaError {
         let (Some(object), Self::Sql(error)) = (object, &self) else { return self.at(path, doing) };
