@@ -173,3 +173,75 @@ impl Plan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(field: &str, column: &str, kind: FieldType, current: bool) -> Column {
+        Column {
+            field: field.into(),
+            column: column.into(),
+            kind,
+            label: String::new(),
+            source_type: String::new(),
+            current,
+            selected: true,
+            gone: false,
+        }
+    }
+
+    fn table() -> Table<()> {
+        Table {
+            name: "account".into(),
+            label: "Account".into(),
+            key: "Id".into(),
+            stamp: Some("Stamp".into()),
+            flag: Some("IsDeleted".into()),
+            made: (),
+            columns: vec![
+                column("Id", "id", FieldType::Decimal, true),
+                column("Stamp", "stamp", FieldType::Text, false),
+                column("Stamp", "stamp_date_time", FieldType::DateTime, true),
+                column("ISDELETED", "isdeleted", FieldType::Text, true),
+            ],
+        }
+    }
+
+    fn plan(fields: &[&str]) -> Result<Plan, String> {
+        let fields: Vec<String> = fields.iter().map(|f| (*f).to_owned()).collect();
+        Plan::new(&table(), &fields).map_err(|Mistake(cause)| cause)
+    }
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        for stored in
+            ["text", "boolean", "integer", "decimal", "date", "time-of-day", "date-time", "json"]
+        {
+            assert_eq!(word(kind(stored).unwrap()), stored);
+        }
+        assert!(kind("number").unwrap_err().0.contains("unknown kind `number`"));
+    }
+
+    #[test]
+    fn fields_go_where_their_values_are_now_and_each_column_is_filled_once() {
+        let plan = plan(&["id", "Stamp", "IsDeleted", "STAMP"]).unwrap();
+        let to: Vec<_> = plan.targets.iter().map(|t| (t.from, t.column.as_str(), t.kind)).collect();
+        // A key is a whole number or a text.
+        let expected = [
+            (0, "id", FieldType::Text),
+            (1, "stamp_date_time", FieldType::DateTime),
+            (2, "isdeleted", FieldType::Text),
+        ];
+        assert_eq!(to, expected);
+        // A flag that is a text now says nothing of deletion.
+        assert_eq!((plan.stamp, plan.flag), (Some(1), None));
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        assert!(plan(&["Stamp", "Id"]).unwrap_err().contains("the first field is not the key Id"));
+        assert!(plan(&["Id", "Nowhere"]).unwrap_err().contains("field Nowhere has no column yet"));
+        assert!(plan(&[]).unwrap_err().contains("the first field is not the key"));
+    }
+}

@@ -58,6 +58,20 @@ impl Fail {
         }
     }
 
+    /// Whether nobody was there to be asked; a refusal, also of a certificate, is somebody.
+    pub(super) fn is_unreached(&self) -> bool {
+        match self {
+            Self::Io(_) => true,
+            Self::Sql(error) => {
+                let text = error.to_string();
+                error.is_closed()
+                    || text.starts_with("error connecting")
+                    || text.starts_with("error communicating")
+            }
+            Self::Bug(_) | Self::Said(_) => false,
+        }
+    }
+
     /// [`Fail::at`] for work that had come to the table of `object`, if it had.
     pub(super) fn of(self, object: Option<&str>, path: &str, doing: &str) -> ReplicaError {
         let (Some(object), Self::Sql(error)) = (object, &self) else { return self.at(path, doing) };
@@ -235,7 +249,10 @@ fn of_table(code: &SqlState) -> Option<&'static str> {
 /// What to do about codes that are no fault of ours.
 fn hint(code: &SqlState) -> Option<&'static str> {
     let exact: &[(SqlState, &'static str)] = &[
-        (SqlState::INVALID_PASSWORD, "look at `password` in [replica] and at the role's password"),
+        (
+            SqlState::INVALID_PASSWORD,
+            "look at `password` in [replica] and at the role's password; it is read again at each try",
+        ),
         (
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
             "look at the user in `url` of [replica] and at pg_hba.conf; where that wants TLS of this machine, too, write `?sslmode=verify-full`",

@@ -84,7 +84,7 @@ impl Server {
                     let _ = traffic.await;
                     true
                 }
-                Err(fail) => fail.code().is_some() || matches!(fail, Fail::Said(_)),
+                Err(fail) => !fail.is_unreached(),
             }
         };
         timeout(within, hello).await.unwrap_or(false)
