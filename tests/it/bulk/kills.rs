@@ -55,10 +55,11 @@ impl Bench {
 
 /// Moments of one load, in the order in which they come; two loads have each kind.
 fn aims(round: usize, chance: &mut Chance) -> Vec<Aim> {
-    let mut out = if round % 2 == 0 { vec![Aim::Create, Aim::Look] } else { vec![Aim::Wait] };
+    let mut out =
+        if round.is_multiple_of(2) { vec![Aim::Create, Aim::Look] } else { vec![Aim::Wait] };
     let page = |chance: &mut Chance| Aim::Page(1 + chance.below(3));
     out.push(page(chance));
-    out.push(if round % 2 == 0 { Aim::Between(1 + chance.below(3)) } else { Aim::Any });
+    out.push(if round.is_multiple_of(2) { Aim::Between(1 + chance.below(3)) } else { Aim::Any });
     if chance.below(2) == 0 {
         out.push(page(chance));
     }
