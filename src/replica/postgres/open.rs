@@ -8,8 +8,8 @@ use super::fail::{Fail, unavailable};
 use super::link::Db;
 use super::server::Server;
 use super::{quoted, schema};
-use tokio_postgres::error::SqlState;
 use std::collections::BTreeMap;
+use tokio_postgres::error::SqlState;
 
 const DOING: &str = "opening the replica";
 
