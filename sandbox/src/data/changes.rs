@@ -138,7 +138,12 @@ impl Org {
     }
 
     /// The id of a live record that is seen at `now`.
-    pub(super) fn live(&self, object: &str, id: &str, now: Timestamp) -> Result<(&Object, Id), ApiError> {
+    pub(super) fn live(
+        &self,
+        object: &str,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(&Object, Id), ApiError> {
         let object = self.object(object).ok_or_else(ApiError::not_found)?;
         let id = Id::parse(id).ok_or_else(|| {
             ApiError::field(
