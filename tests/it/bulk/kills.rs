@@ -94,7 +94,7 @@ fn round(n: usize, bench: &mut Bench, chance: &mut Chance, hits: &mut Hits) -> u
     bench.settle();
     bench.same();
 
-    let increment = [Aim::Merge, Aim::Merge];
+    let increment = vec![Aim::Merge; times(1, 2)];
     let mut check = |bench: &Bench, chance: &mut Chance| disturb(bench, chance);
     let never = |_: &Bench| false;
     let more = through(bench, chance, &increment, (&Bench::ring, &never), hits, &mut check);
