@@ -43,7 +43,7 @@ torture: deps build
 bench:
 	@bash .ci/deps bench
 	$(CARGO) build --locked --release --workspace --bins
-	MALLOC_ARENA_MAX=2 CRMSYNC_BIN_DIR=$(CURDIR)/target/release CRMSYNC_SANDBOX_BIN=$(CURDIR)/target/release/crmsync-sandbox \
+	MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=262144 CRMSYNC_BIN_DIR=$(CURDIR)/target/release CRMSYNC_SANDBOX_BIN=$(CURDIR)/target/release/crmsync-sandbox \
 	$(CARGO) bench --locked --profile dev --bench figures -- $(PART)
 
 demo:

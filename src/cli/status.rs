@@ -4,12 +4,12 @@ use super::error::{CliError, DONE, NEEDS_AUTHORIZATION};
 use super::output::{View, line, number, span, table};
 use super::{Ctx, notices};
 use crate::control::client::Url;
+use crate::control::line::Line;
 use crate::control::protocol::{
     ConnectionDetail, ConnectionStatus, JobStatus, ObjectStatus, ProofStatus, QuotaStatus, RunLine,
     StatusReply,
 };
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 pub(super) async fn run(ctx: &Ctx, name: Option<String>, all: bool) -> Result<u8, CliError> {
     let Some(name) = name else {
@@ -42,7 +42,7 @@ pub(super) fn render(reply: &StatusReply, view: &View) -> String {
 }
 
 /// The table, and under it what is to be done.
-pub(super) fn lines(connections: &[Arc<ConnectionStatus>], view: &View) -> String {
+pub(super) fn lines(connections: &[Line], view: &View) -> String {
     if connections.is_empty() {
         return "no connections are configured\n\
                 next: write one into /etc/crmsync/conf.d, then crmsync check\n"
@@ -61,7 +61,7 @@ pub(super) fn lines(connections: &[Arc<ConnectionStatus>], view: &View) -> Strin
         ]
     });
     let mut out = table(&header, &[5], rows.collect());
-    let told: Vec<&Arc<ConnectionStatus>> =
+    let told: Vec<&Line> =
         connections.iter().filter(|c| !c.detail.is_empty() || !c.hint.is_empty()).collect();
     if !told.is_empty() {
         out.push('\n');

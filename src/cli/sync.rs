@@ -40,7 +40,7 @@ pub(super) async fn run(ctx: &Ctx, args: command::Sync) -> Result<u8, CliError> 
                     "following the next run of {}: it did not begin: {}: {}",
                     now.name, now.status, now.reason
                 );
-                return Err(CliError::here(message, now.hint.clone()));
+                return Err(CliError::here(message, now.hint));
             }
             // Too slow, or the next run is on already: the log tells how ours ended.
             Some(Event::Missed { .. }) => {

@@ -3,12 +3,11 @@
 //!
 //! Hides nothing. Lists are never bare arrays: an object can grow, an array cannot.
 
+use super::line::Line;
 use super::protocol::{
-    AuditLine, ConnectionStatus, MailLine, NoticeLine, QuotaStatus, RunLine, SCHEMA_VERSION,
-    SourceObject,
+    AuditLine, MailLine, NoticeLine, QuotaStatus, RunLine, SCHEMA_VERSION, SourceObject,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// An answer of one object, with the version beside its own keys.
@@ -43,7 +42,7 @@ pub struct ConfigText {
 }
 
 macro_rules! lists {
-    ($($(#[$doc:meta])* $name:ident { $field:ident: $line:ty })*) => {$(
+    ($($(#[$doc:meta])* $name:ident { $field:ident: $line:ident })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         pub struct $name {
@@ -55,7 +54,7 @@ macro_rules! lists {
 
 lists! {
     /// `GET /v1/connections`.
-    Connections { connections: Arc<ConnectionStatus> }
+    Connections { connections: Line }
     /// `GET /v1/connections/{name}/fields`.
     Fields { objects: SourceObject }
     /// `GET /v1/connections/{name}/runs`, newest first.

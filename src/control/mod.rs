@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod envelope;
+pub mod line;
 pub mod openapi;
 pub mod protocol;
 #[cfg(test)]

@@ -4,12 +4,12 @@
 //! HTTP/1.1 + JSON, versioned path `/v1`. Times are RFC 3339 in UTC; durations are seconds.
 //! Invariants: no secret is in any reply; a refusal says what was refused, why, and what to type.
 
+use super::line::Line;
 use crmsync_core::domain::{Check, Time};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
@@ -132,7 +132,7 @@ pub struct StatusReply {
     /// The daemon itself.
     pub daemon: DaemonStatus,
     /// Connections by name.
-    pub connections: Vec<Arc<ConnectionStatus>>,
+    pub connections: Vec<Line>,
 }
 
 /// How the daemon itself fares.
@@ -570,7 +570,7 @@ pub struct ReloadReply {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A status changed.
-    Status(Arc<ConnectionStatus>),
+    Status(Box<ConnectionStatus>),
     /// A run began.
     RunStarted {
         /// Connection.

@@ -2,10 +2,10 @@
 
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "samples")]
 
+use super::line::Line;
 use super::protocol::*;
 use crmsync_core::domain::{Check, CheckOutcome, Time};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub fn time(text: &str) -> Time {
     format!("2026-11-21T{text}Z").parse().unwrap()
@@ -77,7 +77,7 @@ pub fn status_reply() -> StatusReply {
             ],
             generation: 3,
         },
-        connections: [status_line(), held_line(), dead_line()].map(Arc::new).into(),
+        connections: [status_line(), held_line(), dead_line()].map(Line::from).into(),
     }
 }
 

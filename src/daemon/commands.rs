@@ -5,6 +5,7 @@ use super::actor::view::{quota_status, run_line};
 use super::desk::{Desk, store, summary};
 use super::outbox::{DAEMON, SMTP_PASSWORD};
 use super::testing;
+use crate::control::line::Line;
 use crate::control::protocol::{
     AuditLine, Caller, Commands, ConnectionDetail, ConnectionStatus, DaemonStatus, Event,
     ForgetRequest, GrantReply, KeyStatus, MailLine, NoticeLine, PauseRequest, QuotaStatus,
@@ -14,7 +15,6 @@ use crate::control::protocol::{
 use crmsync_core::domain::ConnectionName;
 use crmsync_core::notice::Notices;
 use secrecy::SecretString;
-use std::sync::Arc;
 use tokio::sync::broadcast;
 
 impl Commands for Desk {
@@ -26,12 +26,12 @@ impl Commands for Desk {
             let connections = match name {
                 Some(name) => {
                     let (_, handle) = self.handle(&name)?;
-                    handle.status().await.map(Arc::new).into_iter().collect()
+                    handle.status().await.map(Line::from).into_iter().collect()
                 }
                 None => {
                     if all {
                         let retired = self.retired().map_err(|e| store("reading status", &e))?;
-                        every.extend(retired.into_iter().map(Arc::new));
+                        every.extend(retired.into_iter().map(Line::from));
                     }
                     every
                 }

@@ -9,6 +9,7 @@ use super::outbox::{DAEMON, SMTP_PASSWORD};
 use super::supervisor::{ReloadError, Supervisor};
 use super::systemd;
 use super::vault::VaultSlot;
+use crate::control::line::Line;
 use crate::control::protocol::{
     Caller, ConnectionStatus, KeyStatus, MailLine, Refusal, RefusalCode, ReloadReply,
 };
@@ -112,8 +113,8 @@ impl Desk {
     }
 
     /// A line for each connection that is not being put away.
-    pub(super) fn lines(&self) -> Vec<Arc<ConnectionStatus>> {
-        self.supervisor.handles().iter().filter_map(|(_, handle)| handle.line()).collect()
+    pub(super) fn lines(&self) -> Vec<Line> {
+        self.supervisor.lines()
     }
 
     /// The connection whose open request has this id.
@@ -394,7 +395,7 @@ impl Desk {
 }
 
 /// `3 connections: 2 active, 1 error`.
-pub(super) fn summary(lines: &[Arc<ConnectionStatus>]) -> String {
+pub(super) fn summary(lines: &[Line]) -> String {
     let count = |word: &str| lines.iter().filter(|l| l.status == word).count();
     let mut parts = Vec::new();
     for (word, label) in [("Error", "error"), ("Not syncing", "not syncing"), ("Active", "active")]

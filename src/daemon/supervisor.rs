@@ -7,6 +7,7 @@ use super::actor::{Actor, Handle, Message, Parts};
 use super::copy::aside;
 use super::shared::Shared;
 use super::toll::Held;
+use crate::control::line::Line;
 use crate::control::protocol::{Event, ReloadReply};
 use crate::provider::{self, http};
 use crate::replica;
@@ -82,6 +83,11 @@ impl Supervisor {
     /// All handles, by name.
     pub fn handles(&self) -> Vec<(ConnectionName, Handle)> {
         self.lock().connections.iter().map(|(n, h)| (n.clone(), h.clone())).collect()
+    }
+
+    /// A line for each connection that is not being put away, by name.
+    pub fn lines(&self) -> Vec<Line> {
+        self.lock().connections.values().filter_map(Handle::line).collect()
     }
 
     /// The configuration in force.

@@ -28,7 +28,7 @@ pub use error::ReplicaError;
 pub use place::{Home, Place, Server, exists, remove, rename};
 pub use types::{
     Absent, Applied, Change, Counts, Deletes, Fed, Guard, Into, LayoutChange, Mode, Owner,
-    SweepPlan,
+    SweepPlan, Window,
 };
 
 use crmsync_core::domain::{ObjectSchema, Time};
@@ -99,15 +99,15 @@ pub trait Replica: Send {
     /// Rows of an object by what is known of them.
     fn counts(&mut self, object: &str) -> Result<Counts, ReplicaError>;
 
-    /// Live rows of an object whose modification stamp lies in `from <= stamp < to`. Where the
-    /// stamp is null the field `unset` stands in, if one is given and read.
-    fn count_window(
+    /// Live rows of an object whose modification stamp lies in `from <= stamp < to`, for each of
+    /// these windows, in one pass over the table. Where the stamp is null the field `unset` stands
+    /// in, if one is given and read.
+    fn count_windows(
         &mut self,
         object: &str,
         unset: Option<&str>,
-        from: Option<Time>,
-        to: Option<Time>,
-    ) -> Result<u64, ReplicaError>;
+        windows: &[Window],
+    ) -> Result<Vec<u64>, ReplicaError>;
 
     /// How many values of an object are kept raw in `_crmsync_odd`.
     fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError>;

@@ -238,3 +238,6 @@ pub struct SweepPlan {
     /// Live rows here.
     pub live: u64,
 }
+
+/// A span of modification stamps, `from <= stamp < to`; an end that is not given lies open.
+pub type Window = (Option<Time>, Option<Time>);

@@ -1,6 +1,7 @@
 //! Events in, one transaction out, then the effects.
 
 use super::{Actor, Answer};
+use crate::control::line::Line;
 use crate::control::protocol::{Caller, ConnectionStatus, Event as Told, Refusal, RefusalCode};
 use crate::store::{AuditLine, Change, Doc, StoreError};
 use crmsync_core::connection::{self, Closed, Effect, Event};
@@ -9,7 +10,7 @@ use crmsync_core::notice::Notices;
 use crmsync_core::reauth::{self, How, Request};
 use jiff::SignedDuration;
 use serde::Serialize;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 /// What is told beside the events: concerns that only the shell sees.
 #[derive(Default)]
@@ -244,7 +245,7 @@ impl Actor {
 
     /// Tells a changed status to listeners, journal and systemd.
     pub(super) fn publish(&mut self) {
-        let status = Arc::new(self.status());
+        let status = Line::from(self.status());
         let differs = self.last_status.as_ref().is_none_or(|old| {
             (&old.status, &old.reason, old.caught_up_to, old.rows)
                 != (&status.status, &status.reason, status.caught_up_to, status.rows)
@@ -265,9 +266,9 @@ impl Actor {
                 tracing::info!(connection, provider, status = %word, reason = %reason, "{connection}: {word}: {reason}");
             }
         }
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&status));
-        self.last_status = Some(Arc::clone(&status));
-        self.shared.tell(Told::Status(status));
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
+        self.shared.tell(Told::Status(Box::new(ConnectionStatus::clone(&status))));
+        self.last_status = Some(status);
     }
 
     fn tell_notices(&self, notices: &Notices) {

@@ -22,6 +22,7 @@ use super::grant::{Holder, Use};
 use super::shared::Shared;
 use super::toll::{Gate, Member};
 use super::work::{Live, ObjectSummary, Report};
+use crate::control::line::Line;
 use crate::control::protocol::{
     Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
     ReauthorizeRequest, Refusal, RefusalCode, RequestLine, RunLine, SyncRequest,
@@ -142,7 +143,7 @@ pub struct Handle {
 }
 
 /// The status as last published.
-type Shown = Arc<std::sync::Mutex<Option<Arc<ConnectionStatus>>>>;
+type Shown = Arc<std::sync::Mutex<Option<Line>>>;
 
 impl Handle {
     /// Sends; a connection that is gone takes nothing.
@@ -172,7 +173,7 @@ impl Handle {
 
     /// Its line as it stood after the last thing that happened to it. For the whole table: a
     /// thousand connections are not woken to say what they said before.
-    pub fn line(&self) -> Option<Arc<ConnectionStatus>> {
+    pub fn line(&self) -> Option<Line> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -223,7 +224,7 @@ pub struct Actor {
     /// When a failed store is tried again; none once it has taken something.
     store_retry: Option<Time>,
     next_due: Option<Time>,
-    last_status: Option<Arc<ConnectionStatus>>,
+    last_status: Option<Line>,
     /// For handles: a copy of it.
     shown: Shown,
     modified: Time,
@@ -412,7 +413,7 @@ impl Actor {
         let status = self.status();
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.as_deref() != Some(&status) {
-            *shown = Some(Arc::new(status));
+            *shown = Some(status.into());
         }
     }
 

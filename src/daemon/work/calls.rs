@@ -3,7 +3,7 @@
 use super::prelude::{Again, json};
 use super::{Progress, Run, Stop, patiently};
 use crate::provider::{Ctx, Failure};
-use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode};
+use crate::replica::{Absent, Applied, Change, Deletes, Guard, Mode, Window};
 use crmsync_core::config::settings;
 use crmsync_core::domain::{Call, Delivered, Fault, JobStep, Schema, Step, Task, TaskKind, Time};
 use crmsync_core::sync::{
@@ -234,6 +234,7 @@ impl Run {
         let mut first_fault = None;
         // Where nothing follows but the state itself, one transaction does for all of the call.
         let mut quiet = BTreeSet::new();
+        let mut counted: BTreeMap<&str, Vec<(Window, u64)>> = BTreeMap::new();
         for ((task, slot), step) in call.tasks.iter().zip(slots).zip(steps) {
             if !self.states.contains_key(&task.object) {
                 continue;
@@ -249,7 +250,7 @@ impl Run {
                 continue;
             }
             if let (TaskKind::Count { from, to }, Step::Counted(there)) = (&task.kind, &step) {
-                self.counted(&task.object, (*from, *to), *there).await?;
+                counted.entry(&task.object).or_default().push(((*from, *to), *there));
                 continue;
             }
             if matches!(step, Step::Page { .. }) {
@@ -279,6 +280,9 @@ impl Run {
             }
         }
         self.store_states(quiet).await?;
+        for (object, windows) in counted {
+            self.counted(object, windows).await?;
+        }
         match first_fault {
             Some(fault) => Err(Stop::Fault(fault)),
             None => Ok(moved),

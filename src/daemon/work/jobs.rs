@@ -3,7 +3,7 @@
 use super::calls::bounds;
 use super::{Run, Stop};
 use crate::provider::{Ctx, Failure};
-use crate::replica::{Into, Mode};
+use crate::replica::{Into, Mode, Window};
 use crmsync_core::domain::{Call, Fault, JobRead, Outcome, Schema, Step, Task, TaskKind, Time};
 use crmsync_core::sync::{Consequence, Phase, Puts, Slot, Stage, Sweep};
 use std::collections::BTreeSet;
@@ -147,12 +147,11 @@ impl Run {
         })
     }
 
-    /// A window was counted at the source: the same one is counted here at once.
+    /// Windows were counted at the source: the same ones are counted here at once.
     pub(super) async fn counted(
         &mut self,
         object: &str,
-        (from, to): (Option<Time>, Option<Time>),
-        there: u64,
+        windows: Vec<(Window, u64)>,
     ) -> Result<(), Stop> {
         let (name, now) = (object.to_owned(), self.server_now().await?);
         let unset = self.work.provider.stamp_of_new();
@@ -160,11 +159,28 @@ impl Run {
             && !state.fields.iter().any(|f| f == field)
         {
             let what = format!("rows are not counted by time where {field} is not read");
-            let kind = TaskKind::Count { from, to };
-            state.failed(Slot::Proof, &kind, &Fault::Misconfigured { what }, now);
+            for ((from, to), _) in windows {
+                let (kind, what) = (TaskKind::Count { from, to }, what.clone());
+                state.failed(Slot::Proof, &kind, &Fault::Misconfigured { what }, now);
+            }
             return self.store_state(object).await;
         }
-        let here = self.work.copy.with(move |r| r.count_window(&name, unset, from, to)).await?;
+        let bounds: Vec<Window> = windows.iter().map(|(window, _)| *window).collect();
+        let here = self.work.copy.with(move |r| r.count_windows(&name, unset, &bounds)).await?;
+        for ((window, there), here) in windows.into_iter().zip(here) {
+            self.compared(object, window, there, here, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn compared(
+        &mut self,
+        object: &str,
+        (from, to): Window,
+        there: u64,
+        here: u64,
+        now: Time,
+    ) -> Result<(), Stop> {
         let Some(state) = self.states.get_mut(object) else { return Ok(()) };
         let before = state.proved.clone();
         let mut consequences = state.counted((from, to), there, here, now);

@@ -30,6 +30,7 @@ pub use server::Server;
 
 use super::{
     Applied, Change, Counts, Fed, Into, LayoutChange, Owner, Replica, ReplicaError, SweepPlan,
+    Window,
 };
 use book::{Book, Made};
 use change::{one, streamed, whose_table, words};
@@ -354,15 +355,14 @@ impl Replica for Postgres {
         self.reading(&doing, |db, book| read::counts(db, book.table(object)?))
     }
 
-    fn count_window(
+    fn count_windows(
         &mut self,
         object: &str,
         unset: Option<&str>,
-        from: Option<Time>,
-        to: Option<Time>,
-    ) -> Result<u64, ReplicaError> {
+        windows: &[Window],
+    ) -> Result<Vec<u64>, ReplicaError> {
         let doing = format!("counting {object}");
-        self.reading(&doing, |db, book| read::count_window(db, book, object, unset, (from, to)))
+        self.reading(&doing, |db, book| read::count_windows(db, book, object, unset, windows))
     }
 
     fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError> {

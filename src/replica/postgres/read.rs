@@ -1,6 +1,6 @@
 //! What the daemon asks a replica: states, counts, how a sweep stands.
 
-use super::super::{Counts, SweepPlan};
+use super::super::{Counts, SweepPlan, Window};
 use super::book::{Book, Key, Made, Table};
 use super::encode::Moment;
 use super::fail::Fail;
@@ -9,6 +9,7 @@ use super::quoted;
 use super::sweep::{Terms, began, live};
 use crmsync_core::domain::Time;
 use std::collections::BTreeMap;
+use tokio_postgres::types::ToSql;
 
 pub(super) fn states(db: &mut Db) -> Result<BTreeMap<String, String>, Fail> {
     let sql = r#"SELECT "object", "state" FROM "_crmsync_object" WHERE "state" IS NOT NULL"#;
@@ -31,30 +32,44 @@ pub(super) fn counts(db: &mut Db, table: &Table) -> Result<Counts, Fail> {
     Ok(Counts { live: count(0), deleted: count(1), hidden: count(2) })
 }
 
-/// Live rows whose stamp lies in `from <= stamp < to`.
-pub(super) fn count_window(
+/// Live rows whose stamp lies in each window.
+pub(super) fn count_windows(
     db: &mut Db,
     book: &Book,
     object: &str,
     unset: Option<&str>,
-    (from, to): (Option<Time>, Option<Time>),
-) -> Result<u64, Fail> {
+    windows: &[Window],
+) -> Result<Vec<u64>, Fail> {
     let table = book.table(object)?;
     let Some(stamp) = table.stamp_column() else {
         return Err(Fail::Bug(format!("{object} has no modification stamp")));
     };
-    if table.made == Made::Later {
-        return Ok(0);
+    if windows.is_empty() || table.made == Made::Later {
+        return Ok(vec![0; windows.len()]);
     }
     let (name, mut stamp) = (quoted(&table.name), quoted(&stamp.column));
     if let Some(other) = unset.and_then(|field| table.column(field)) {
         stamp = format!("coalesce({stamp}, {})", quoted(&other.column));
     }
+    let (mut sums, mut bounds) = (Vec::new(), Vec::new());
+    for (from, to) in windows {
+        let mut bound = |side: &str, t: &Option<Time>| {
+            t.map_or("true".to_owned(), |t| {
+                bounds.push(Moment::of(t));
+                format!("{stamp} {side} ${}", bounds.len())
+            })
+        };
+        let within = format!("{} AND {}", bound(">=", from), bound("<", to));
+        sums.push(format!("count(*) FILTER (WHERE {within})"));
+    }
     let sql = format!(
-        r#"SELECT count(*) FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL
-           AND ($1::timestamptz IS NULL OR {stamp} >= $1) AND ($2::timestamptz IS NULL OR {stamp} < $2)"#
+        r#"SELECT {} FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL"#,
+        sums.join(", ")
     );
-    db.count(&sql, &[&from.map(Moment::of), &to.map(Moment::of)])
+    let bounds: Vec<&(dyn ToSql + Sync)> = bounds.iter().map(|b| b as _).collect();
+    let rows = db.query(&sql, &bounds)?;
+    let count = |i: usize| rows.first().map_or(0, |r| r.get::<_, i64>(i).unsigned_abs());
+    Ok((0..sums.len()).map(count).collect())
 }
 
 pub(super) fn odd_count(db: &mut Db, object: &str) -> Result<u64, Fail> {

@@ -17,7 +17,8 @@ mod sweep;
 mod tables;
 
 use super::{
-    Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError, SweepPlan,
+    Applied, Change, Counts, Fed, Into, LayoutChange, Mode, Owner, Replica, ReplicaError,
+    SweepPlan, Window,
 };
 use book::Book;
 use crmsync_core::domain::{Batch, ObjectSchema, Time};
@@ -232,14 +233,13 @@ impl Replica for Sqlite {
         self.count_rows(object)
     }
 
-    fn count_window(
+    fn count_windows(
         &mut self,
         object: &str,
         unset: Option<&str>,
-        from: Option<Time>,
-        to: Option<Time>,
-    ) -> Result<u64, ReplicaError> {
-        self.count_stamps(object, unset, from, to)
+        windows: &[Window],
+    ) -> Result<Vec<u64>, ReplicaError> {
+        self.count_stamps(object, unset, windows)
     }
 
     fn odd_count(&mut self, object: &str) -> Result<u64, ReplicaError> {

@@ -1,13 +1,13 @@
 //! What the daemon asks a replica: states, counts, how a sweep stands.
 
 use super::super::value::{self, Cell};
-use super::super::{Counts, ReplicaError, SweepPlan};
+use super::super::{Counts, ReplicaError, SweepPlan, Window};
 use super::book::key_cell;
 use super::fail::Fail;
 use super::sweep::{Terms, began, count, live};
 use super::{Sqlite, quoted};
 use crmsync_core::domain::Time;
-use rusqlite::params;
+use rusqlite::{params, params_from_iter};
 use std::collections::BTreeMap;
 
 impl Sqlite {
@@ -38,14 +38,13 @@ impl Sqlite {
         })
     }
 
-    /// Live rows whose stamp lies in `from <= stamp < to`.
+    /// Live rows whose stamp lies in each window.
     pub(super) fn count_stamps(
         &self,
         object: &str,
         unset: Option<&str>,
-        from: Option<Time>,
-        to: Option<Time>,
-    ) -> Result<u64, ReplicaError> {
+        windows: &[Window],
+    ) -> Result<Vec<u64>, ReplicaError> {
         self.reading(&format!("counting {object}"), || {
             let table = self.book.table(object)?;
             let Some(stamp) = table.stamp_column() else {
@@ -55,12 +54,27 @@ impl Sqlite {
             if let Some(other) = unset.and_then(|field| table.column(field)) {
                 stamp = format!("coalesce({stamp}, {})", quoted(&other.column));
             }
+            let (mut sums, mut bounds) = (Vec::new(), Vec::new());
+            for (from, to) in windows {
+                let mut bound = |side: &str, t: &Option<Time>| {
+                    t.map_or("true".to_owned(), |t| {
+                        bounds.push(value::stamp(t).as_str().to_owned());
+                        format!("{stamp} {side} ?{}", bounds.len())
+                    })
+                };
+                let within = format!("{} AND {}", bound(">=", from), bound("<", to));
+                sums.push(format!("count(*) FILTER (WHERE {within})"));
+            }
+            if sums.is_empty() {
+                return Ok(Vec::new());
+            }
             let sql = format!(
-                r#"FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL
-                   AND (?1 IS NULL OR {stamp} >= ?1) AND (?2 IS NULL OR {stamp} < ?2)"#
+                r#"SELECT {} FROM {name} WHERE "_deleted_at" IS NULL AND "_hidden_at" IS NULL"#,
+                sums.join(", ")
             );
-            let text = |t: Option<Time>| t.map(|t| value::stamp(t).as_str().to_owned());
-            count(&self.connection, &sql, params![text(from), text(to)])
+            Ok(self.connection.query_row(&sql, params_from_iter(bounds), |row| {
+                (0..sums.len()).map(|i| Ok(row.get::<_, i64>(i)?.unsigned_abs())).collect()
+            })?)
         })
     }
 

@@ -139,7 +139,7 @@ fn an_empty_load_leaves_an_empty_table(base: Base) {
 fn a_laid_out_table_without_rows_can_be_asked_anything(base: Base) {
     let mut bed = Bed::account(base);
     assert_eq!(bed.replica.counts("Account").unwrap(), Counts::default());
-    assert_eq!(bed.replica.count_window("Account", None, None, Some(t(AT))).unwrap(), 0);
+    assert_eq!(bed.replica.count_windows("Account", None, &[(None, Some(t(AT)))]).unwrap(), [0]);
     assert_eq!(bed.replica.odd_count("Account").unwrap(), 0);
     let ids = [("a".to_owned(), t(AT))];
     for policy in [Deletes::Mark, Deletes::Remove] {

@@ -134,7 +134,7 @@ fn rows_without_a_usable_key_and_deleted_ones_are_told() {
     bed.write(Change::Erase { before: t(LATER) });
     assert_eq!(bed.replica.counts("Account").unwrap(), Counts { deleted: 0, ..counts });
     assert!(!keyed(&bed));
-    assert_eq!(bed.replica.count_window("Account", None, None, None).unwrap(), 1);
+    assert_eq!(bed.replica.count_windows("Account", None, &[(None, None)]).unwrap(), [1]);
 }
 
 #[test]
