@@ -4,10 +4,9 @@ use super::error::{CliError, DONE, NEEDS_AUTHORIZATION};
 use super::output::{View, line, number, span, table};
 use super::{Ctx, notices};
 use crate::control::client::Url;
-use crate::control::line::Line;
 use crate::control::protocol::{
-    ConnectionDetail, ConnectionStatus, JobStatus, ObjectStatus, ProofStatus, QuotaStatus, RunLine,
-    StatusReply,
+    ConnectionDetail, ConnectionStatus, JobStatus, Line, ObjectStatus, ProofStatus, QuotaStatus,
+    RunLine, StatusReply,
 };
 use std::fmt::Write as _;
 

@@ -3,9 +3,8 @@
 //!
 //! Hides nothing. Lists are never bare arrays: an object can grow, an array cannot.
 
-use super::line::Line;
 use super::protocol::{
-    AuditLine, MailLine, NoticeLine, QuotaStatus, RunLine, SCHEMA_VERSION, SourceObject,
+    AuditLine, Line, MailLine, NoticeLine, QuotaStatus, RunLine, SCHEMA_VERSION, SourceObject,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -3,7 +3,6 @@
 
 pub mod client;
 pub mod envelope;
-pub mod line;
 pub mod openapi;
 pub mod protocol;
 #[cfg(test)]

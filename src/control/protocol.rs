@@ -4,7 +4,6 @@
 //! HTTP/1.1 + JSON, versioned path `/v1`. Times are RFC 3339 in UTC; durations are seconds.
 //! Invariants: no secret is in any reply; a refusal says what was refused, why, and what to type.
 
-use super::line::Line;
 use crmsync_core::domain::{Check, Time};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -12,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
+
+mod line;
+pub use line::Line;
 
 /// Version of the JSON shapes, stated in every `--json` output.
 pub const SCHEMA_VERSION: u32 = 1;

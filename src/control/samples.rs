@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "samples")]
 
-use super::line::Line;
 use super::protocol::*;
 use crmsync_core::domain::{Check, CheckOutcome, Time};
 use std::collections::BTreeMap;

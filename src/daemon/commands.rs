@@ -5,10 +5,9 @@ use super::actor::view::{quota_status, run_line};
 use super::desk::{Desk, store, summary};
 use super::outbox::{DAEMON, SMTP_PASSWORD};
 use super::testing;
-use crate::control::line::Line;
 use crate::control::protocol::{
     AuditLine, Caller, Commands, ConnectionDetail, ConnectionStatus, DaemonStatus, Event,
-    ForgetRequest, GrantReply, KeyStatus, MailLine, NoticeLine, PauseRequest, QuotaStatus,
+    ForgetRequest, GrantReply, KeyStatus, Line, MailLine, NoticeLine, PauseRequest, QuotaStatus,
     ReauthorizeReply, ReauthorizeRequest, Refusal, RefusalCode, ReloadReply, RenameRequest, Reply,
     RequestLine, RunLine, SCHEMA_VERSION, SourceObject, StatusReply, SyncRequest, TestReply,
 };

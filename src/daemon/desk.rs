@@ -9,9 +9,8 @@ use super::outbox::{DAEMON, SMTP_PASSWORD};
 use super::supervisor::{ReloadError, Supervisor};
 use super::systemd;
 use super::vault::VaultSlot;
-use crate::control::line::Line;
 use crate::control::protocol::{
-    Caller, ConnectionStatus, KeyStatus, MailLine, Refusal, RefusalCode, ReloadReply,
+    Caller, ConnectionStatus, KeyStatus, Line, MailLine, Refusal, RefusalCode, ReloadReply,
 };
 use crate::mail;
 use crate::replica::{self, ReplicaError};

@@ -1,8 +1,9 @@
 //! Events in, one transaction out, then the effects.
 
 use super::{Actor, Answer};
-use crate::control::line::Line;
-use crate::control::protocol::{Caller, ConnectionStatus, Event as Told, Refusal, RefusalCode};
+use crate::control::protocol::{
+    Caller, ConnectionStatus, Event as Told, Line, Refusal, RefusalCode,
+};
 use crate::store::{AuditLine, Change, Doc, StoreError};
 use crmsync_core::connection::{self, Closed, Effect, Event};
 use crmsync_core::domain::{Concern, Time};

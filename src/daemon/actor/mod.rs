@@ -22,9 +22,8 @@ use super::grant::{Holder, Use};
 use super::shared::Shared;
 use super::toll::{Gate, Member};
 use super::work::{Live, ObjectSummary, Report};
-use crate::control::line::Line;
 use crate::control::protocol::{
-    Caller, ConnectionDetail, ConnectionStatus, GrantReply, PauseRequest, ReauthorizeReply,
+    Caller, ConnectionDetail, ConnectionStatus, GrantReply, Line, PauseRequest, ReauthorizeReply,
     ReauthorizeRequest, Refusal, RefusalCode, RequestLine, RunLine, SyncRequest,
 };
 use crate::provider::Provider;

@@ -3,7 +3,7 @@
 //! It is asked for far more often than it changes: a thousand connections are told in one copy of
 //! bytes. Hides that; by its other sides it is a [`ConnectionStatus`].
 
-use super::protocol::ConnectionStatus;
+use super::ConnectionStatus;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
