@@ -43,7 +43,17 @@ impl Rpc {
         let mut params = params.to_vec();
         params.push(self.context.clone());
         let body = json!({"id": 1, "method": method, "params": params});
-        result(&http::post_json(&self.url, &[("authorization", &self.auth)], &body))
+        let ask = || result(&http::post_json(&self.url, &[("authorization", &self.auth)], &body));
+        // Its database is a file: who comes while another one writes is refused, and nothing done.
+        for _ in 0..30 {
+            match ask() {
+                Err(refusal) if refusal.error.to_string().contains("locked") => {
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+                done => return done,
+            }
+        }
+        ask()
     }
 }
 
