@@ -153,7 +153,9 @@ async fn guard(
         Ok(response) => response,
         Err(e) => {
             tracing::error!(cause = %e, "a command was not carried out");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            let text = "carrying out a request: it broke off, a mistake of the daemon".to_owned();
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text, "journalctl -u crmsyncd")
+                .into_response()
         }
     }
 }

@@ -241,3 +241,20 @@ pub struct SweepPlan {
 
 /// A span of modification stamps, `from <= stamp < to`; an end that is not given lies open.
 pub type Window = (Option<Time>, Option<Time>);
+
+impl Change<'_> {
+    /// What is being done, for errors.
+    pub(super) fn doing(&self) -> String {
+        match self {
+            Self::Rows { object, .. } => format!("writing rows of {object}"),
+            Self::State { object, .. } => format!("writing the state of {object}"),
+            Self::Deleted { object, .. } => format!("marking deleted rows of {object}"),
+            Self::SweepBegin { object }
+            | Self::SweepKeys { object, .. }
+            | Self::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
+            Self::Key { object } => format!("building the key of {object}"),
+            Self::Forget { object } => format!("forgetting {object}"),
+            Self::Erase { .. } => "erasing deleted rows".to_owned(),
+        }
+    }
+}

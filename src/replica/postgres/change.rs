@@ -62,20 +62,6 @@ pub(super) fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, F
     }
 }
 
-pub(super) fn words(change: &Change<'_>) -> String {
-    match change {
-        Change::Rows { object, .. } => format!("writing rows of {object}"),
-        Change::State { object, .. } => format!("writing the state of {object}"),
-        Change::Deleted { object, .. } => format!("marking deleted rows of {object}"),
-        Change::SweepBegin { object }
-        | Change::SweepKeys { object, .. }
-        | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
-        Change::Key { object } => format!("building the key of {object}"),
-        Change::Forget { object } => format!("forgetting {object}"),
-        Change::Erase { .. } => "erasing deleted rows".to_owned(),
-    }
-}
-
 /// The object on whose table it works.
 pub(super) fn whose_table<'a>(change: &Change<'a>) -> Option<&'a str> {
     match *change {

@@ -33,7 +33,7 @@ use super::{
     Window,
 };
 use book::{Book, Made};
-use change::{one, streamed, whose_table, words};
+use change::{one, streamed, whose_table};
 use crmsync_core::domain::{ObjectSchema, Time};
 use fail::Fail;
 use link::{Db, Limits};
@@ -291,7 +291,7 @@ impl Replica for Postgres {
             let mut applied = Vec::with_capacity(changes.len());
             for change in changes {
                 applied.push(one(work, change).inspect_err(|_| {
-                    doing = words(change);
+                    doing = change.doing();
                     at = whose_table(change);
                 })?);
             }

@@ -173,7 +173,7 @@ impl Replica for Sqlite {
         let done = self.transact(|work| {
             let mut applied = Vec::with_capacity(changes.len());
             for change in changes {
-                applied.push(one(work, change).inspect_err(|_| doing = words(change))?);
+                applied.push(one(work, change).inspect_err(|_| doing = change.doing())?);
             }
             Ok(Some(applied))
         });
@@ -328,20 +328,6 @@ fn one(work: &mut Work<'_>, change: &Change<'_>) -> Result<Applied, Fail> {
         Change::Key { object } => load::key(work, object),
         Change::Forget { object } => tables::forget(work, object),
         Change::Erase { before } => sweep::erase(work, before),
-    }
-}
-
-fn words(change: &Change<'_>) -> String {
-    match change {
-        Change::Rows { object, .. } => format!("writing rows of {object}"),
-        Change::State { object, .. } => format!("writing the state of {object}"),
-        Change::Deleted { object, .. } => format!("marking deleted rows of {object}"),
-        Change::SweepBegin { object }
-        | Change::SweepKeys { object, .. }
-        | Change::SweepEnd { object, .. } => format!("sweeping the keys of {object}"),
-        Change::Key { object } => format!("building the key of {object}"),
-        Change::Forget { object } => format!("forgetting {object}"),
-        Change::Erase { .. } => "erasing deleted rows".to_owned(),
     }
 }
 

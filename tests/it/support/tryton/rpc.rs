@@ -1,8 +1,13 @@
 //! JSON-RPC as Tryton 6.0 speaks it: log-in, session header, errors in the body of a 200.
 
 use crate::support::http::{self, Answer};
+use crate::support::wait::eventually_or;
 use base64::Engine as _;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Somebody else's transaction takes no longer.
+const FREE: Duration = Duration::from_secs(20);
 
 /// A session of one user.
 pub struct Rpc {
@@ -45,15 +50,12 @@ impl Rpc {
         let body = json!({"id": 1, "method": method, "params": params});
         let ask = || result(&http::post_json(&self.url, &[("authorization", &self.auth)], &body));
         // Its database is a file: who comes while another one writes is refused, and nothing done.
-        for _ in 0..30 {
-            match ask() {
-                Err(refusal) if refusal.error.to_string().contains("locked") => {
-                    std::thread::sleep(std::time::Duration::from_millis(200));
-                }
-                done => return done,
+        eventually_or(FREE, "Tryton's file is free", || match ask() {
+            Err(refusal) if refusal.error.to_string().contains("locked") => {
+                Err(refusal.error.to_string())
             }
-        }
-        ask()
+            done => Ok(done),
+        })
     }
 }
 
